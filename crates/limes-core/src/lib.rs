@@ -1,0 +1,26 @@
+//! The vocabulary of Limes: what a function, a limit, a grant, an invocation,
+//! a sandbox, a phase timing and an error are.
+//!
+//! Plain types and three traits ([`Sandbox`], [`Function`], [`Observer`]). This crate knows no
+//! engine, no sockets and no Python; `http`, `http-body` and `bytes` are here as
+//! vocabulary (types without a protocol), so that a request crosses every wall without being
+//! copied into a type of our own.
+#![deny(missing_docs)]
+
+mod body;
+mod error;
+mod function;
+mod grants;
+mod invocation;
+mod limits;
+mod sandbox;
+mod timing;
+
+pub use body::{Body, BoxBody};
+pub use error::{Error, ErrorKind, Result};
+pub use function::{Contract, FunctionSpec, SandboxKind};
+pub use grants::{AddressPattern, DirectoryGrant, Grants, HostPattern};
+pub use invocation::{Control, Input, Invocation, LogStream, Observer, Output, StopReason};
+pub use limits::Limits;
+pub use sandbox::{BoxFuture, Function, Prepared, Sandbox};
+pub use timing::{CacheOutcome, Phase, Timing};
