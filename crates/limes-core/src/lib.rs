@@ -8,6 +8,7 @@
 #![deny(missing_docs)]
 
 mod body;
+mod call;
 mod error;
 mod function;
 mod grants;
@@ -17,6 +18,7 @@ mod sandbox;
 mod timing;
 
 pub use body::{Body, BoxBody};
+pub use call::{Completed, Started, call, next_invocation_id};
 pub use error::{Error, ErrorKind, Result};
 pub use function::{Contract, FunctionSpec, SandboxKind};
 pub use grants::{AddressPattern, DirectoryGrant, Grants, HostPattern};

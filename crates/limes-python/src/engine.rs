@@ -1,0 +1,79 @@
+//! `Engine`: the sandbox, and the threads asynchronous calls run on.
+
+use crate::error::{raise, to_json};
+use crate::facts::limits_and_grants;
+use crate::function::Function;
+use limes_core::{Error, ErrorKind};
+use limes_wasm::{Settings, WasmSandbox};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+
+#[pyclass(frozen, module = "limes._native")]
+pub(crate) struct Engine {
+    pub sandbox: Arc<WasmSandbox>,
+    pub runtime: Arc<Runtime>,
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (*, cache_dir = None, cache_bytes = 2 << 30, jit = false, slots = 1000))]
+    fn new(py: Python<'_>, cache_dir: Option<PathBuf>, cache_bytes: u64, jit: bool, slots: u32) -> PyResult<Self> {
+        let settings = Settings { cache_dir: cache_dir.filter(|_| !jit), cache_bytes, slots };
+        let sandbox = py.detach(|| WasmSandbox::new(settings)).map_err(|error| raise(&error))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("limes-call")
+            .enable_all()
+            .build()
+            .map_err(|error| {
+                raise(&Error::new(ErrorKind::Internal, "start engine", "cannot start threads").from_source(error))
+            })?;
+        Ok(Self { sandbox: Arc::new(sandbox), runtime: Arc::new(runtime) })
+    }
+
+    #[pyo3(signature = (component = None, path = None, *, name = "", limits = "{}", grants = "{}"))]
+    fn load(
+        &self,
+        py: Python<'_>,
+        component: Option<Vec<u8>>,
+        path: Option<PathBuf>,
+        name: &str,
+        limits: &str,
+        grants: &str,
+    ) -> PyResult<Function> {
+        let (limits, grants) = limits_and_grants(limits, grants)?;
+        let call_limits = limits.clone();
+        let loaded = py.detach(|| {
+            let bytes = match (component, path) {
+                (Some(bytes), None) => bytes,
+                (None, Some(path)) => limes_wasm::read_file(&path)?,
+                _ => return Err(Error::new(ErrorKind::InvalidArgument, "load", "give the component's bytes or its path")),
+            };
+            self.sandbox.load(name, &bytes, limits, grants)
+        });
+        let prepared = loaded.map_err(|error| raise(&error))?;
+        Ok(Function::new(prepared, call_limits, self.runtime.clone()))
+    }
+
+    fn compile<'py>(&self, py: Python<'py>, component: Vec<u8>) -> PyResult<(Bound<'py, PyBytes>, String)> {
+        let compiled = py.detach(|| self.sandbox.compile(&component));
+        let (artifact, timing) = compiled.map_err(|error| raise(&error))?;
+        Ok((PyBytes::new(py, &artifact), to_json(&timing)?))
+    }
+
+    fn cache_info(&self, py: Python<'_>) -> PyResult<String> {
+        let info = py.detach(|| self.sandbox.cache_info()).map_err(|error| raise(&error))?;
+        to_json(&info)
+    }
+
+    fn cache_clear(&self, py: Python<'_>) -> PyResult<u64> {
+        py.detach(|| self.sandbox.cache_clear()).map_err(|error| raise(&error))
+    }
+
+    fn cache_verify(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
+        py.detach(|| self.sandbox.cache_verify()).map_err(|error| raise(&error))
+    }
+}

@@ -1,0 +1,208 @@
+//! From a component to machine code: the compile service, and the cache that keeps its results on disk.
+
+mod cache;
+mod directory;
+mod entry;
+mod key;
+#[cfg(test)]
+mod tests;
+
+pub use cache::{Cache, CacheInfo};
+
+use crate::component::{self, Digest};
+use entry::{About, Entry};
+use key::EntryKey;
+use limes_core::{CacheOutcome, Contract, Error, ErrorKind, Result, Timing};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// Compiles components ahead of time, each once, and keeps the results if it has a cache.
+///
+/// To be shared by every thread of a process. All methods block: a large component compiles for seconds, on all cores.
+pub struct CompileService {
+    cache: Option<Cache>,
+    /// Held while an entry is being made, so that a second caller waits for it instead of compiling as well.
+    making: Mutex<HashMap<EntryKey, Arc<Mutex<()>>>>,
+}
+
+/// Machine code that can be instantiated, and what is known of the component it was made from.
+pub struct Loaded {
+    /// The component, compiled.
+    pub component: Component,
+    /// How it is called.
+    pub contract: Contract,
+    /// The export that holds the contract, by its exact name.
+    pub export: String,
+    /// `compile`, `load` and `cache` are set.
+    pub timing: Timing,
+}
+
+impl CompileService {
+    /// A service that keeps its results in `cache`, or compiles in memory each time when there is none.
+    pub fn new(cache: Option<Cache>) -> Self {
+        Self { cache, making: Mutex::default() }
+    }
+
+    /// The cache, if there is one.
+    pub fn cache(&self) -> Option<&Cache> {
+        self.cache.as_ref()
+    }
+
+    /// Loads what `input` (component, module or text) was compiled to, reading and compiling it if need be.
+    ///
+    /// On a hit the input is not read at all, only its digest taken: what was stored under it had been validated.
+    ///
+    /// # Errors
+    /// As [`component::read`], and [`BadComponent`](ErrorKind::BadComponent) when it does not compile.
+    pub fn load(&self, engine: &Engine, input: &[u8]) -> Result<Loaded> {
+        let start = Instant::now();
+        if let Some(mut loaded) = self.cached(engine, Digest::of(input)) {
+            loaded.timing.load = nanos(start);
+            return Ok(loaded);
+        }
+        let component = component::read(input)?;
+        let (compiled, mut timing) = self.component(engine, &component)?;
+        timing.load = nanos(start).saturating_sub(timing.compile);
+        Ok(Loaded {
+            component: compiled,
+            contract: component.contract(),
+            export: component.export().to_owned(),
+            timing,
+        })
+    }
+
+    /// Loads what the input of this digest was compiled to; `None` when the cache does not have it.
+    ///
+    /// The digest is the caller's word for the bytes: ask with one that was taken of them.
+    pub fn cached(&self, engine: &Engine, digest: Digest) -> Option<Loaded> {
+        let start = Instant::now();
+        let key = EntryKey::of(engine, digest);
+        let cache = self.cache.as_ref()?;
+        let (component, about) = hit(cache, engine, &key)?;
+        let timing = Timing { load: nanos(start), cache: CacheOutcome::Hit, ..Timing::default() };
+        Some(Loaded { component, contract: about.contract, export: about.export, timing })
+    }
+
+    /// Compiles `component` for `engine`, or takes it from the cache.
+    ///
+    /// The timing's `load` holds what was spent on the cache, and on bringing the code into memory.
+    /// When the cache cannot be written the code is used from memory, and a warning is traced once.
+    ///
+    /// # Errors
+    /// [`BadComponent`](ErrorKind::BadComponent) when it does not compile.
+    pub fn component(
+        &self,
+        engine: &Engine,
+        component: &component::Component,
+    ) -> Result<(Component, Timing)> {
+        let Some(cache) = &self.cache else {
+            let start = Instant::now();
+            let compiled = Component::from_binary(engine, component.bytes()).map_err(uncompilable)?;
+            return Ok((compiled, Timing { compile: nanos(start), ..Timing::default() }));
+        };
+        let start = Instant::now();
+        let key = EntryKey::of(engine, component.digest());
+        self.once(&key, || {
+            if let Some((compiled, _)) = hit(cache, engine, &key) {
+                let timing = Timing { load: nanos(start), cache: CacheOutcome::Hit, ..Timing::default() };
+                return Ok((compiled, timing));
+            }
+            let (artifact, compile) = precompile(engine, component)?;
+            let start = Instant::now();
+            let stored = cache.put(&key, &artifact, &about(component));
+            let mapped = stored.and_then(|entry| entry.map(engine).ok());
+            let compiled = match mapped {
+                Some(compiled) => compiled,
+                None => from_memory(engine, &artifact)?,
+            };
+            Ok((
+                compiled,
+                Timing { compile, load: nanos(start), cache: CacheOutcome::Miss, ..Timing::default() },
+            ))
+        })
+    }
+
+    /// The machine code itself, for this machine and an engine of the same settings. Goes through the cache.
+    ///
+    /// # Errors
+    /// As [`component`](Self::component).
+    pub fn artifact(&self, engine: &Engine, component: &component::Component) -> Result<(Vec<u8>, Timing)> {
+        let Some(cache) = &self.cache else {
+            let (artifact, compile) = precompile(engine, component)?;
+            return Ok((artifact, Timing { compile, ..Timing::default() }));
+        };
+        let start = Instant::now();
+        let key = EntryKey::of(engine, component.digest());
+        self.once(&key, || {
+            if let Some(artifact) = cache.get(&key).and_then(|entry| cache.read(&key, &entry)) {
+                let timing = Timing { load: nanos(start), cache: CacheOutcome::Hit, ..Timing::default() };
+                return Ok((artifact, timing));
+            }
+            let (artifact, compile) = precompile(engine, component)?;
+            cache.put(&key, &artifact, &about(component));
+            Ok((artifact, Timing { compile, cache: CacheOutcome::Miss, ..Timing::default() }))
+        })
+    }
+
+    /// Runs `make` while no other thread of this process runs it for the same key.
+    fn once<T>(&self, key: &EntryKey, make: impl FnOnce() -> T) -> T {
+        let gate = self.making.lock().entry(*key).or_default().clone();
+        let made = {
+            let _turn = gate.lock();
+            make()
+        };
+        let mut making = self.making.lock();
+        // Two are left when nobody waits: this one and the map's. Who comes later takes a fresh one.
+        if Arc::strong_count(&gate) == 2 {
+            making.remove(key);
+        }
+        made
+    }
+}
+
+fn hit(cache: &Cache, engine: &Engine, key: &EntryKey) -> Option<(Component, About)> {
+    let entry: Entry = cache.get(key)?;
+    match entry.map(engine) {
+        Ok(component) => Some((component, entry.about)),
+        Err(error) => {
+            cache.discard(key, &format!("the engine does not take it: {error:#}"));
+            None
+        }
+    }
+}
+
+fn about(component: &component::Component) -> About {
+    About { contract: component.contract(), export: component.export().to_owned() }
+}
+
+fn precompile(engine: &Engine, component: &component::Component) -> Result<(Vec<u8>, u64)> {
+    let start = Instant::now();
+    let artifact = engine.precompile_component(component.bytes()).map_err(uncompilable)?;
+    Ok((artifact, nanos(start)))
+}
+
+fn from_memory(engine: &Engine, artifact: &[u8]) -> Result<Component> {
+    // SAFETY: `artifact` is what this very engine has just compiled; it has not left this process.
+    let loaded = unsafe { Component::deserialize(engine, artifact) };
+    loaded.map_err(|error| {
+        Error::new(ErrorKind::Internal, "load component", "the engine does not take the code it has compiled")
+            .from_source(error)
+    })
+}
+
+fn uncompilable(error: wasmtime::Error) -> Error {
+    Error::new(
+        ErrorKind::BadComponent,
+        "compile component",
+        "the component is valid but does not compile; it may use a proposal or a size that the engine does not support",
+    )
+    .from_source(error)
+}
+
+fn nanos(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}

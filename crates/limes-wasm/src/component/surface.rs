@@ -1,0 +1,105 @@
+use super::interface::{Interface, Wasi};
+use super::source::invalid;
+use limes_core::Result;
+use wasmparser::component_types::{ComponentAnyTypeId, ComponentEntityType};
+use wasmparser::types::{Types, TypesRef};
+use wasmparser::{Parser, Payload, Validator, WasmFeatures};
+
+/// The proposals that the engine compiles: what Wasmtime 48 has on by default, and component-model async.
+pub(super) fn features() -> WasmFeatures {
+    WasmFeatures::WASM3 | WasmFeatures::COMPONENT_MODEL | WasmFeatures::CM_ASYNC
+}
+
+/// What a valid component shows to the outside.
+pub(super) struct Surface {
+    types: Types,
+    pub imports: Vec<External>,
+    pub exports: Vec<External>,
+    /// Size in bytes of each core module inside, in the order of the file.
+    pub core_modules: Vec<usize>,
+    /// Whether it needs component-model async: it is not valid without, or speaks WASI 0.3.
+    pub is_async: bool,
+}
+
+/// One import or export of a component.
+pub(super) struct External {
+    pub name: String,
+    pub ty: ComponentEntityType,
+}
+
+impl Surface {
+    /// Validates all of `component`, code included.
+    pub fn of(component: &[u8]) -> Result<Self> {
+        let failed = |error: wasmparser::Error| invalid("component", &error);
+        let validate = |features| Validator::new_with_features(features).validate_all(component);
+        let (types, is_async) = match validate(features().difference(WasmFeatures::CM_ASYNC)) {
+            Ok(types) => (types, false),
+            Err(_) => (validate(features()).map_err(failed)?, true),
+        };
+        let (imports, exports, core_modules) = (Vec::new(), Vec::new(), Vec::new());
+        let mut surface = Self { types, imports, exports, core_modules, is_async };
+        surface.walk(component).map_err(failed)?;
+        // Some interfaces of WASI 0.3 have nothing asynchronous in them, and are hosted by its engine all the same.
+        let v03 = |e: &External| Interface::parse(&e.name).and_then(Interface::wasi) == Some(Wasi::V03);
+        surface.is_async |= surface.imports.iter().chain(&surface.exports).any(v03);
+        Ok(surface)
+    }
+
+    fn walk(&mut self, component: &[u8]) -> wasmparser::Result<()> {
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(component) {
+            match payload? {
+                Payload::ModuleSection { unchecked_range, .. } => {
+                    self.core_modules.push(unchecked_range.len());
+                    depth += 1;
+                }
+                Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentImportSection(section) if depth == 0 => {
+                    for import in section {
+                        let name = import?.name.name;
+                        let item = self.types.as_ref().component_item_for_import(name).map(|item| item.ty);
+                        self.imports.extend(item.map(|ty| External { name: name.to_owned(), ty }));
+                    }
+                }
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    for export in section {
+                        let name = export?.name.name;
+                        let item = self.types.as_ref().component_item_for_export(name).map(|item| item.ty);
+                        self.exports.extend(item.map(|ty| External { name: name.to_owned(), ty }));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub fn types(&self) -> TypesRef<'_> {
+        self.types.as_ref()
+    }
+
+    /// What `external` holds, by name, when it is an instance; nothing otherwise.
+    pub fn items(&self, external: &External) -> impl Iterator<Item = (&str, &ComponentEntityType)> {
+        let instance = match external.ty {
+            ComponentEntityType::Instance(id) => Some(&self.types[id]),
+            _ => None,
+        };
+        instance
+            .into_iter()
+            .flat_map(|instance| &instance.exports)
+            .map(|(name, item)| (name.as_str(), &item.ty))
+    }
+
+    /// Whether `import` has to be given something: types that only name other types need no host.
+    pub fn needs_host(&self, import: &External) -> bool {
+        let needed = |ty: &ComponentEntityType| match ty {
+            ComponentEntityType::Type { created, .. } => matches!(created, ComponentAnyTypeId::Resource(_)),
+            _ => true,
+        };
+        match import.ty {
+            ComponentEntityType::Instance(_) => self.items(import).any(|(_, ty)| needed(ty)),
+            ref ty => needed(ty),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Grants into WASI: the one place that decides what a guest may reach.
+
+use crate::capture::Capture;
+use crate::session::Session;
+use bytes::Bytes;
+use http::uri::Scheme;
+use http_body_util::BodyExt;
+use limes_core::{DirectoryGrant, Error, ErrorKind, Grants, Result};
+use std::sync::Arc;
+use wasmtime_wasi::sockets::SocketAddrUse;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody, WasiHttpHooks};
+
+/// How the guest's standard streams and arguments are set up for one invocation.
+pub(crate) struct Stdio {
+    pub args: Vec<String>,
+    pub stdin: Bytes,
+    pub stdout: Capture,
+    pub stderr: Capture,
+}
+
+/// Builds the WASI context that holds exactly `grants`.
+///
+/// # Errors
+/// A granted directory cannot be opened.
+pub(crate) fn wasi_context(
+    name: &str,
+    grants: &Arc<Grants>,
+    session: &Arc<Session>,
+    stdio: Stdio,
+) -> Result<WasiCtx> {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.arg(name).args(&grants.args).args(&stdio.args);
+    for (key, value) in &grants.env {
+        wasi.env(key, value);
+    }
+    for dir in &grants.dirs {
+        open_directory(&mut wasi, dir)?;
+    }
+    if grants.stdio {
+        wasi.inherit_stdio();
+    } else {
+        if !stdio.stdin.is_empty() {
+            wasi.stdin(wasmtime_wasi::p2::pipe::MemoryInputPipe::new(stdio.stdin));
+        }
+        wasi.stdout(stdio.stdout).stderr(stdio.stderr);
+    }
+    wasi.allow_tcp(!grants.tcp.is_empty())
+        .allow_udp(!grants.udp.is_empty())
+        .allow_ip_name_lookup(grants.dns);
+    let (rules, session) = (grants.clone(), session.clone());
+    wasi.socket_addr_check(move |address, usage| {
+        let allowed = socket_allowed(&rules, &session, address, usage);
+        Box::pin(async move { allowed })
+    });
+    Ok(wasi.build())
+}
+
+fn open_directory(wasi: &mut WasiCtxBuilder, dir: &DirectoryGrant) -> Result<()> {
+    let perms = if dir.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+    wasi.preopened_dir(&dir.host, &dir.guest, perms).map_err(|error| {
+        Error::new(
+            ErrorKind::Io,
+            "open granted directory",
+            format!(
+                "cannot open `{}`, granted as `{}`; make the directory or change `grants.dirs`",
+                dir.host.display(),
+                dir.guest
+            ),
+        )
+        .from_source(error)
+    })?;
+    Ok(())
+}
+
+fn socket_allowed(
+    grants: &Grants,
+    session: &Session,
+    address: std::net::SocketAddr,
+    usage: SocketAddrUse,
+) -> bool {
+    let (grant, patterns) = match usage {
+        // Before it connects or sends, a socket is bound to any free port; it reaches nothing by that.
+        SocketAddrUse::TcpBind if address.port() == 0 => return !grants.tcp.is_empty(),
+        SocketAddrUse::UdpBind if address.port() == 0 => return !grants.udp.is_empty(),
+        SocketAddrUse::TcpBind | SocketAddrUse::TcpConnect => ("tcp", &grants.tcp),
+        SocketAddrUse::UdpBind | SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => ("udp", &grants.udp),
+        // Functions are called through their contract; there is no grant to listen.
+        SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => return false,
+    };
+    let allowed = patterns.iter().any(|pattern| pattern.covers(&address));
+    if !allowed {
+        session.deny(grant, address.to_string());
+    }
+    allowed
+}
+
+/// Outbound HTTP through the grants, for wasi:http 0.2 and 0.3 alike.
+pub(crate) struct Outbound {
+    pub grants: Arc<Grants>,
+    pub session: Arc<Session>,
+}
+
+impl Outbound {
+    fn allowed(&self, uri: &http::Uri) -> bool {
+        let Some(host) = uri.host() else { return true };
+        let default = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+        let port = uri.port_u16().unwrap_or(default);
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let allowed = self.grants.http.iter().any(|pattern| pattern.covers(bare, port));
+        if !allowed {
+            self.session.deny("http", format!("{host}:{port}"));
+        }
+        allowed
+    }
+}
+
+type Exchange = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);
+
+impl WasiHttpHooks for Outbound {
+    fn is_forbidden_header(&mut self, name: &http::HeaderName) -> bool {
+        wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS.contains(name)
+    }
+
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
+    ) -> Box<dyn Future<Output = Result<Exchange, HttpError>> + Send> {
+        if !self.allowed(request.uri()) {
+            return Box::new(async { Err(HttpError::HttpRequestDenied) });
+        }
+        Box::new(async move {
+            let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
+            let io: Box<dyn Future<Output = Result<(), HttpError>> + Send> = Box::new(io);
+            Ok((response.map(BodyExt::boxed_unsync), io))
+        })
+    }
+}

@@ -1,0 +1,99 @@
+//! A guest on its way: polled where its caller polls, ended by its deadline, its limits, or a stop.
+
+use crate::engine::Running;
+use crate::session::Session;
+use limes_core::{Error, ErrorKind, Result, StopReason};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::time::Sleep;
+
+/// Drives one guest to its end and reports that end, exactly once, to the invocation's control.
+///
+/// Dropping it ends the guest at once.
+pub(crate) struct Guest<T> {
+    code: Option<Pin<Box<dyn Future<Output = Result<T>> + Send>>>,
+    session: Arc<Session>,
+    deadline: Instant,
+    /// Made only when the guest first waits: most never do.
+    timer: Option<Pin<Box<Sleep>>>,
+    _epochs: Running,
+}
+
+impl<T> Guest<T> {
+    pub fn new(
+        code: impl Future<Output = Result<T>> + Send + 'static,
+        session: Arc<Session>,
+        deadline: Instant,
+        epochs: Running,
+    ) -> Self {
+        Self { code: Some(Box::pin(code)), session, deadline, timer: None, _epochs: epochs }
+    }
+
+    fn end(&mut self, outcome: Result<T>) -> Poll<Result<T>> {
+        if outcome.is_err() {
+            self.session.mark_failing();
+        }
+        self.code = None;
+        self.session.control.finish(outcome.as_ref().map(drop));
+        Poll::Ready(outcome)
+    }
+
+    /// Why the guest must not go on, if it must not.
+    fn interruption(&self) -> Option<Error> {
+        if let Some(breach) = self.session.take_breach() {
+            return Some(breach);
+        }
+        let reason = self.session.control.stop_reason()?;
+        Some(Error::new(ErrorKind::Stopped, "run guest", reason.describe()))
+    }
+
+    fn timed_out(&self) -> Error {
+        let allowed = self.deadline.saturating_duration_since(self.session.control.started()).as_millis();
+        Error::new(
+            ErrorKind::Timeout,
+            "run guest",
+            format!("the function did not end within {allowed} ms; raise `limits.timeout` if it needs more"),
+        )
+        .with("limit", "timeout")
+        .with("allowed", allowed)
+    }
+}
+
+impl<T> Future for Guest<T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        let this = self.get_mut();
+        let Some(code) = &mut this.code else {
+            return Poll::Ready(Err(Error::new(ErrorKind::Internal, "run guest", "the guest has ended already")));
+        };
+        if let Poll::Ready(outcome) = code.as_mut().poll(cx) {
+            return this.end(outcome);
+        }
+        this.session.control.register(cx.waker());
+        if let Some(error) = this.interruption() {
+            return this.end(Err(error));
+        }
+        let deadline = this.deadline;
+        let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        // A guest that computes is polled again at once and must not outrun its timer's driver.
+        if timer.as_mut().poll(cx).is_ready() || Instant::now() >= deadline {
+            let error = this.timed_out();
+            return this.end(Err(error));
+        }
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Guest<T> {
+    fn drop(&mut self) {
+        if self.code.is_some() {
+            self.session.control.stop(StopReason::ClientGone);
+            let reason = self.session.control.stop_reason().unwrap_or(StopReason::ClientGone);
+            let _ = self.end(Err(Error::new(ErrorKind::Stopped, "run guest", reason.describe())));
+        }
+    }
+}

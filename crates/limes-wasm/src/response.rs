@@ -1,0 +1,166 @@
+//! A guest's HTTP response on its way out.
+
+use crate::guest::Guest;
+use crate::session::{Head, Session};
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use limes_core::{Body, Error, ErrorKind, Output, Phase, Result, StopReason};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use wasmtime_wasi_http::WasiBody;
+
+/// Runs `guest` until it has ended, or waits with its response head set: then the body streams.
+///
+/// A guest that has ended by then (nearly all) hands its body over as bytes; no task, no channel to
+/// poll, one write to the socket. `limit` is in bytes of body.
+pub(crate) async fn respond(mut guest: Guest<()>, session: Arc<Session>, limit: u64) -> Result<Output> {
+    let begun = Instant::now();
+    let mut early = None;
+    let ended = poll_fn(|cx| match Pin::new(&mut guest).poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        Poll::Pending => {
+            early = session.take_head();
+            if early.is_some() { Poll::Ready(None) } else { Poll::Pending }
+        }
+    })
+    .await;
+    session.control.record(Phase::FirstByte, begun.elapsed());
+    if let Some(outcome) = ended {
+        outcome?;
+        let response = take_response(session.take_head(), &session)?;
+        return whole(response, limit).await.map(Output::Http).map_err(|error| session.blame_denial(error));
+    }
+    let response = take_response(early, &session)?;
+    let watched = session.clone();
+    tokio::spawn(async move {
+        if let Err(error) = guest.await {
+            watched.fail(error);
+        }
+    });
+        let announced = response.headers().get(http::header::CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
+    Ok(Output::Http(response.map(|body| {
+        Body::stream(Streaming { body, session, sent: 0, announced, limit, ended: false })
+    })))
+}
+
+fn take_response(head: Option<Head>, session: &Session) -> Result<http::Response<WasiBody>> {
+    let failure = match head {
+        Some(Ok(response)) => return Ok(response),
+        Some(Err(code)) => format!("the function answered with the error code {code}"),
+        None => "the function ended without setting a response".to_owned(),
+    };
+    Err(session.blame_denial(Error::new(ErrorKind::GuestFailure, "run guest", failure)))
+}
+
+/// Takes the body of a guest that has ended: all of it is there.
+async fn whole(response: http::Response<WasiBody>, limit: u64) -> Result<http::Response<Body>> {
+    let (head, mut body) = response.into_parts();
+    let mut first = Bytes::new();
+    let mut rest = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| unfinished(&error))?;
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                let data = joined(first, rest);
+                let frames = [Ok(Frame::data(data)), Ok(frame)];
+                let stream = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
+                return Ok(http::Response::from_parts(head, Body::stream(stream)));
+            }
+        };
+        if (first.len() + rest.len() + data.len()) as u64 > limit {
+            return Err(too_large(limit));
+        }
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+        } else {
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(http::Response::from_parts(head, Body::from(joined(first, rest))))
+}
+
+fn joined(first: Bytes, rest: Vec<u8>) -> Bytes {
+    if rest.is_empty() { first } else { [&first[..], &rest].concat().into() }
+}
+
+fn unfinished(error: &wasmtime_wasi_http::Error) -> Error {
+    Error::new(
+        ErrorKind::GuestFailure,
+        "run guest",
+        format!("the function did not finish its response body as it announced: {error}"),
+    )
+}
+
+fn too_large(limit: u64) -> Error {
+    Error::limit("run guest", "response", limit, "more bytes of body")
+}
+
+/// The body of a guest that still runs. Dropped before its end, it stops the guest.
+struct Streaming {
+    body: WasiBody,
+    session: Arc<Session>,
+    sent: u64,
+    /// The `content-length`: a server asks for no frame past it.
+    announced: Option<u64>,
+    limit: u64,
+    ended: bool,
+}
+
+impl HttpBody for Streaming {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else { return Poll::Pending };
+        let error = match frame {
+            Some(Ok(frame)) => {
+                let size = frame.data_ref().map_or(0, |data| data.len() as u64);
+                this.sent += size;
+                if this.sent <= this.limit {
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                this.session.breach(too_large(this.limit));
+                this.session.control.stop(StopReason::Requested);
+                too_large(this.limit)
+            }
+            // A body whose guest is gone ends; only a guest that did not fail has finished it.
+            None if !this.session.is_failing() => {
+                this.ended = true;
+                return Poll::Ready(None);
+            }
+            None => {
+                let gone = Error::new(ErrorKind::GuestFailure, "run guest", "the function failed before its response ended");
+                this.session.take_failure().unwrap_or(gone)
+            }
+            Some(Err(error)) => this.session.take_failure().unwrap_or_else(|| unfinished(&error)),
+        };
+        this.ended = true;
+        Poll::Ready(Some(Err(error)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        if !self.ended && self.announced != Some(self.sent) {
+            self.session.control.stop(StopReason::ClientGone);
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The sandbox as others see it: components in, functions out.
+
+use crate::compile::{Cache, CacheInfo, CompileService, Loaded};
+use crate::component::{self, Digest};
+use crate::engine::{Engine, EngineSettings};
+use crate::function::WasmFunction;
+use crate::host::Host;
+use limes_core::{
+    Contract, Error, ErrorKind, FunctionSpec, Grants, Limits, Prepared, Result, Sandbox, SandboxKind, Timing,
+};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+use wasmtime::component::{ComponentExportIndex, HasData, Linker, ResourceTable};
+
+/// How a [`WasmSandbox`] is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where compiled code is kept; `None` compiles in memory each time (JIT).
+    pub cache_dir: Option<PathBuf>,
+    /// Size the cache is kept under, in bytes.
+    pub cache_bytes: u64,
+    /// Instances alive at once. Each reserves address space (some 5 GiB), not memory.
+    pub slots: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { cache_dir: None, cache_bytes: 2 << 30, slots: 1000 }
+    }
+}
+
+/// Stack sizes in bytes that a function may have.
+const STACK_RANGE: std::ops::RangeInclusive<u64> = (64 << 10)..=(8 << 20);
+
+/// Runs WebAssembly components inside the process.
+pub struct WasmSandbox {
+    settings: Settings,
+    compiler: CompileService,
+    /// Made when first needed; the common one at once.
+    environments: Mutex<HashMap<EngineSettings, Arc<Environment>>>,
+}
+
+/// An engine, and everything Limes offers to components in it.
+struct Environment {
+    engine: Arc<Engine>,
+    linker: Linker<Host>,
+}
+
+impl Environment {
+    fn new(settings: EngineSettings) -> Result<Self> {
+        let engine = Arc::new(Engine::new(settings)?);
+        let linker = linker(engine.wasmtime(), settings.concurrent).map_err(|error| {
+            Error::new(ErrorKind::Internal, "start engine", "cannot define the host's functions").from_source(error)
+        })?;
+        Ok(Self { engine, linker })
+    }
+}
+
+fn linker(engine: &wasmtime::Engine, concurrent: bool) -> wasmtime::Result<Linker<Host>> {
+    use wasmtime_wasi::p2::bindings::io;
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    // Streams need the table alone: defined again, so that they do not make a context nobody else asks for.
+    linker.allow_shadowing(true);
+    io::error::add_to_linker::<_, HasTable>(&mut linker, Host::table)?;
+    io::poll::add_to_linker::<_, HasTable>(&mut linker, Host::table)?;
+    io::streams::add_to_linker::<_, HasTable>(&mut linker, Host::table)?;
+    linker.allow_shadowing(false);
+    if concurrent {
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    }
+    Ok(linker)
+}
+
+struct HasTable;
+
+impl HasData for HasTable {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+impl WasmSandbox {
+    /// Starts the engine and opens the cache.
+    ///
+    /// # Errors
+    /// The engine does not start, or the cache directory cannot be made private.
+    pub fn new(settings: Settings) -> Result<Self> {
+        let cache = settings.cache_dir.as_deref().map(|dir| Cache::open(dir, settings.cache_bytes)).transpose()?;
+        let sandbox =
+            Self { compiler: CompileService::new(cache), environments: Mutex::default(), settings };
+        sandbox.environment(Limits::default().stack, false)?;
+        Ok(sandbox)
+    }
+
+    /// Takes a component (or a wasip1 module, or either as wat text) to something that can be invoked.
+    ///
+    /// Blocks while it compiles. `name` is what the guest sees as its program name.
+    ///
+    /// # Errors
+    /// Not a valid component, no contract, imports that are not offered, or a limit out of range.
+    pub fn load(&self, name: &str, bytes: &[u8], limits: Limits, grants: Grants) -> Result<Prepared> {
+        let begun = Instant::now();
+        let (environment, loaded) = self.compiled(bytes, limits.stack)?;
+        let engine = environment.engine.wasmtime();
+        let Loaded { component, contract, export, timing } = loaded;
+        let pre =
+            environment.linker.instantiate_pre(&component).map_err(|error| link_error(engine, &component, error))?;
+        let function = WasmFunction {
+            name: if name.is_empty() { "function".to_owned() } else { name.to_owned() },
+            engine: environment.engine.clone(),
+            pre,
+            contract,
+            export: export_index(&component, contract, &export)?,
+            needs_context: needs_context(engine, &component),
+            limits,
+            grants: Arc::new(grants),
+        };
+        let whole = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let timing = Timing { load: whole.saturating_sub(timing.compile), ..timing };
+        Ok(Prepared { function: Arc::new(function), timing })
+    }
+
+    /// Machine code in the engine it needs, from the cache if that has it: then the component is not even read.
+    fn compiled(&self, bytes: &[u8], stack: u64) -> Result<(Arc<Environment>, Loaded)> {
+        let environment = self.environment(stack, false)?;
+        if let Some(loaded) = self.compiler.cached(environment.engine.wasmtime(), Digest::of(bytes)) {
+            return Ok((environment, loaded));
+        }
+        let source = component::read(bytes)?;
+        let environment = if source.is_async() { self.environment(stack, true)? } else { environment };
+        let (component, timing) = self.compiler.component(environment.engine.wasmtime(), &source)?;
+        let (contract, export) = (source.contract(), source.export().to_owned());
+        Ok((environment, Loaded { component, contract, export, timing }))
+    }
+
+    /// Machine code for this machine, as `limes compile` writes it.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn compile(&self, bytes: &[u8]) -> Result<(Vec<u8>, Timing)> {
+        let source = component::read(bytes)?;
+        let environment = self.environment(Limits::default().stack, source.is_async())?;
+        self.compiler.artifact(environment.engine.wasmtime(), &source)
+    }
+
+    /// What the cache holds.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn cache_info(&self) -> Result<CacheInfo> {
+        self.compiler.cache().map_or_else(|| Ok(CacheInfo::default()), Cache::info)
+    }
+
+    /// Empties the cache; returns the bytes freed.
+    ///
+    /// # Errors
+    /// An entry cannot be removed.
+    pub fn cache_clear(&self) -> Result<u64> {
+        self.compiler.cache().map_or(Ok(0), Cache::clear)
+    }
+
+    /// Checks every entry and discards the bad ones; returns how many were good and how many discarded.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn cache_verify(&self) -> Result<(u64, u64)> {
+        self.compiler.cache().map_or(Ok((0, 0)), Cache::verify)
+    }
+
+    fn environment(&self, stack: u64, concurrent: bool) -> Result<Arc<Environment>> {
+        if !STACK_RANGE.contains(&stack) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "load",
+                format!("limits.stack is {stack} bytes; it must be from {} to {}", STACK_RANGE.start(), STACK_RANGE.end()),
+            ));
+        }
+        let slots = (stack == Limits::default().stack).then_some(self.settings.slots);
+        let settings = EngineSettings { stack, slots, concurrent };
+        let mut environments = self.environments.lock();
+        if let Some(environment) = environments.get(&settings) {
+            return Ok(environment.clone());
+        }
+        let environment = Arc::new(Environment::new(settings)?);
+        environments.insert(settings, environment.clone());
+        Ok(environment)
+    }
+}
+
+impl Sandbox for WasmSandbox {
+    fn kind(&self) -> SandboxKind {
+        SandboxKind::Wasm
+    }
+
+    fn prepare(&self, spec: &FunctionSpec) -> Result<Prepared> {
+        let bytes = read_file(&spec.component)?;
+        let found = Digest::of(&bytes);
+        if Digest::from_hex(&spec.digest) != Some(found) {
+            return Err(Error::new(
+                ErrorKind::CorruptedState,
+                "load",
+                format!(
+                    "`{}` holds other bytes than were deployed as `{}` (SHA-256 {found}, not {}); deploy it again",
+                    spec.component.display(),
+                    spec.name,
+                    spec.digest
+                ),
+            ));
+        }
+        self.load(&spec.name, &bytes, spec.limits.clone(), spec.grants.clone())
+    }
+}
+
+/// Reads a component file.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] when there is none, [`ErrorKind::Io`] when it cannot be read.
+pub fn read_file(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            _ => ErrorKind::Io,
+        };
+        Error::new(kind, "load", format!("cannot read `{}`", path.display())).from_source(error)
+    })
+}
+
+/// The function of the contract's interface that is called.
+fn export_index(
+    component: &wasmtime::component::Component,
+    contract: Contract,
+    interface: &str,
+) -> Result<ComponentExportIndex> {
+    let function = if contract.is_http() { "handle" } else { "run" };
+    let instance = component.get_export_index(None, interface);
+    instance.and_then(|instance| component.get_export_index(Some(&instance), function)).ok_or_else(|| {
+        let missing = format!("the component's `{interface}` has no function `{function}`");
+        Error::new(ErrorKind::UnsupportedContract, "load", missing)
+    })
+}
+
+/// Why a component does not link: imports that nobody offers, or offered ones of another shape.
+fn link_error(
+    engine: &wasmtime::Engine,
+    component: &wasmtime::component::Component,
+    error: wasmtime::Error,
+) -> Error {
+    let kind = component.component_type();
+    let unknown: Vec<_> =
+        kind.imports(engine).map(|(name, _)| name).filter(|name| !component::is_offered(name)).collect();
+    if unknown.is_empty() {
+        let message = "the component imports functions of a shape that its WASI version does not have";
+        return Error::new(ErrorKind::BadComponent, "link component", message).from_source(error);
+    }
+    component::unsupported_import_error(&unknown).from_source(error)
+}
+
+/// Whether a WASI context is wanted: arguments, environment, standard streams, files, sockets.
+fn needs_context(engine: &wasmtime::Engine, component: &wasmtime::component::Component) -> bool {
+    let kind = component.component_type();
+    kind.imports(engine).any(|(name, _)| {
+        ["wasi:cli/", "wasi:filesystem/", "wasi:sockets/"].iter().any(|package| name.starts_with(package))
+    })
+}

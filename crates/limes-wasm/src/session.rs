@@ -1,0 +1,105 @@
+//! What one invocation shares between its guest, its observers and its response.
+
+use limes_core::{Control, Error, ErrorKind, LogStream, Result};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use wasmtime_wasi_http::WasiBody;
+
+/// State outside the store: the guest's host functions write it, the driver and the response read it.
+pub(crate) struct Session {
+    pub control: Arc<Control>,
+    /// Set with `breach`, so that the guest's clock can look without a lock.
+    breached: AtomicBool,
+    /// Set before the store of a failed guest goes: its half-written body then ends in an error, not as if complete.
+    failing: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    breach: Option<Error>,
+    denied: Option<Denial>,
+    head: Option<Head>,
+    failure: Option<Error>,
+}
+
+/// Something the guest asked for and was not granted.
+#[derive(Clone)]
+pub(crate) struct Denial {
+    pub grant: &'static str,
+    pub wanted: String,
+}
+
+/// The response as the guest gave it.
+pub(crate) type Head = Result<http::Response<WasiBody>, String>;
+
+impl Session {
+    pub fn new(control: Arc<Control>) -> Arc<Self> {
+        Arc::new(Self { control, breached: AtomicBool::new(false), failing: AtomicBool::new(false), state: Mutex::default() })
+    }
+
+    /// A limit was passed: the guest ends with `error` as soon as it can be made to. The first breach stays.
+    pub fn breach(&self, error: Error) {
+        self.state.lock().breach.get_or_insert(error);
+        self.breached.store(true, Ordering::Release);
+    }
+
+    pub fn is_breached(&self) -> bool {
+        self.breached.load(Ordering::Acquire)
+    }
+
+    pub fn take_breach(&self) -> Option<Error> {
+        if self.is_breached() { self.state.lock().breach.take() } else { None }
+    }
+
+    /// The guest asked for what its grants do not hold. Logged; becomes the error if the guest fails.
+    pub fn deny(&self, grant: &'static str, wanted: impl Into<String>) {
+        let denial = Denial { grant, wanted: wanted.into() };
+        let line = format!("denied {}: `{}` is not granted\n", grant, denial.wanted);
+        self.control.log(LogStream::System, line.as_bytes());
+        self.state.lock().denied.get_or_insert(denial);
+    }
+
+    /// Wraps an error of the guest when it was denied something before: that is then what to mend.
+    pub fn blame_denial(&self, error: Error) -> Error {
+        let Some(denial) = self.state.lock().denied.clone() else { return error };
+        Error::new(
+            ErrorKind::MissingGrant,
+            "run guest",
+            format!(
+                "the function failed after it was denied `{}`; grant it with `grants.{}` if it should have it",
+                denial.wanted, denial.grant
+            ),
+        )
+        .with("grant", denial.grant)
+        .with("wanted", denial.wanted)
+        .from_source(error)
+    }
+
+    /// The guest set its response.
+    pub fn respond(&self, head: Head) {
+        self.state.lock().head = Some(head);
+    }
+
+    pub fn take_head(&self) -> Option<Head> {
+        self.state.lock().head.take()
+    }
+
+    pub fn mark_failing(&self) {
+        self.failing.store(true, Ordering::Release);
+    }
+
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Acquire)
+    }
+
+    /// The guest failed after its response head was taken: for the body to report.
+    pub fn fail(&self, error: Error) {
+        self.state.lock().failure.get_or_insert(error);
+    }
+
+    pub fn take_failure(&self) -> Option<Error> {
+        self.state.lock().failure.take()
+    }
+}

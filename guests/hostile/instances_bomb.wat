@@ -1,0 +1,35 @@
+;; instances_bomb: a short text that unfolds into 10,000 core instances, each level being ten of the one below.
+(component
+  (core module $code
+    (memory (export "memory") 1)
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+    (func (export "run") (param i32 i32) (result i32) (i32.const 16)))
+  (component $ten
+    (core module $empty)
+    (core instance (instantiate $empty)) (core instance (instantiate $empty)) (core instance (instantiate $empty))
+    (core instance (instantiate $empty)) (core instance (instantiate $empty)) (core instance (instantiate $empty))
+    (core instance (instantiate $empty)) (core instance (instantiate $empty)) (core instance (instantiate $empty))
+    (core instance (instantiate $empty)))
+  (component $hundred
+    (alias outer 1 $ten (component $ten))
+    (instance (instantiate $ten)) (instance (instantiate $ten)) (instance (instantiate $ten))
+    (instance (instantiate $ten)) (instance (instantiate $ten)) (instance (instantiate $ten))
+    (instance (instantiate $ten)) (instance (instantiate $ten)) (instance (instantiate $ten))
+    (instance (instantiate $ten)))
+  (component $thousand
+    (alias outer 1 $hundred (component $hundred))
+    (instance (instantiate $hundred)) (instance (instantiate $hundred)) (instance (instantiate $hundred))
+    (instance (instantiate $hundred)) (instance (instantiate $hundred)) (instance (instantiate $hundred))
+    (instance (instantiate $hundred)) (instance (instantiate $hundred)) (instance (instantiate $hundred))
+    (instance (instantiate $hundred)))
+  (instance (instantiate $thousand)) (instance (instantiate $thousand)) (instance (instantiate $thousand))
+  (instance (instantiate $thousand)) (instance (instantiate $thousand)) (instance (instantiate $thousand))
+  (instance (instantiate $thousand)) (instance (instantiate $thousand)) (instance (instantiate $thousand))
+  (instance (instantiate $thousand))
+  (core instance $instance (instantiate $code))
+  (alias core export $instance "memory" (core memory $memory))
+  (alias core export $instance "realloc" (core func $realloc))
+  (func $run (param "args" string) (result string)
+    (canon lift (core func $instance "run") (memory $memory) (realloc $realloc)))
+  (instance $interface (export "run" (func $run)))
+  (export "component:run/run" (instance $interface)))

@@ -1,0 +1,96 @@
+"""`limes deploy`: put a component on the node."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from limes.cli import options
+from limes.cli.client import NodeClient, function_path
+from limes.cli.output import guarded, new_app, progress, write_json
+from limes.errors import from_os
+from limes.node.home import Home
+from limes.units import format_nanoseconds
+
+app = new_app()
+
+
+@app.command()
+@guarded
+@options.takes_settings
+def deploy(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help=options.COMPONENT_HELP),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="The function's name. Default: the manifest's, or the file's."),
+    ] = None,
+    hosts: Annotated[
+        list[str] | None,
+        typer.Option("--host", metavar="HOST", help="A host name whose requests go to it. Repeatable."),
+    ] = None,
+    home: options.HomeDir = None,
+    as_json: options.Json = False,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Deploy a component as the new revision of a function; no request fails in between.
+
+    Options stand over what a manifest says.
+    """
+    component, chosen_name, configuration = _what(file, name, hosts or [], settings)
+    client = NodeClient(Home(home))
+    try:
+        body = component.open("rb")
+    except OSError as error:
+        raise from_os(error, "deploy", f"cannot read '{component}'") from error
+    with body, progress(f"deploying {chosen_name}"):
+        answer = client.call(
+            "PUT",
+            function_path(chosen_name),
+            body=body,
+            headers={
+                "Content-Type": "application/wasm",
+                "Content-Length": str(component.stat().st_size),
+                "Limes-Config": json.dumps(configuration),
+            },
+        )
+    if as_json:
+        write_json(answer)
+        return
+    timing = answer["timing"]
+    cost = (
+        "from the cache"
+        if timing.get("cache") == "hit"
+        else f"compiled in {format_nanoseconds(timing.get('compile', 0))}"
+    )
+    print(f"deployed {answer['name']} revision {answer['revision']} ({answer['contract']}, {cost})")
+    print(answer["url"])
+
+
+def _what(
+    file: Path, name: str | None, hosts: list[str], settings: dict[str, Any]
+) -> tuple[Path, str, dict[str, Any]]:
+    """The component's file, the function's name, and its configuration as the admin API takes it."""
+    from limes import manifest
+
+    limits, grants = manifest.from_keywords(settings, operation="deploy")
+    if file.is_dir() or file.suffix == ".toml":
+        found = manifest.Manifest.read(file)
+        base = found.configuration()
+        component, chosen = found.component, name or found.name
+    else:
+        base = {}
+        component, chosen = file, name or manifest.name_of(file)
+    merged = {
+        **base,
+        "limits": {**base.get("limits", {}), **limits},
+        "grants": {**base.get("grants", {}), **grants},
+    }
+    if hosts:
+        merged["hosts"] = hosts
+    checked = manifest.check(manifest.Configuration, merged, base=Path.cwd(), operation="deploy")
+    return component, chosen, checked.model_dump(mode="json")

@@ -1,0 +1,40 @@
+"""The control plane's one logger: structlog, to stderr."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import structlog
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def configure(*, as_json: bool, level: str | None = None) -> None:
+    """Set up logging for this process.
+
+    Args:
+        as_json: one JSON object a line, rather than text for people.
+        level: the lowest level that is written; None is ``LIMES_LOG``, or else ``warning``.
+    """
+    chosen = (level or os.environ.get("LIMES_LOG") or "warning").lower()
+    if chosen not in LEVELS:
+        chosen = "warning"
+    renderer: structlog.types.Processor
+    if as_json:
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[chosen.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
