@@ -56,7 +56,7 @@ MANIFEST_NAME = "limes.toml"
 MAX_STACK = 8 << 20
 """The largest WebAssembly stack, in bytes."""
 
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*", re.ASCII)
 
 Size = Annotated[int, BeforeValidator(parse_size), Field(ge=1, le=2**63 - 1)]
@@ -193,8 +193,7 @@ def check_name(name: str) -> str:
     if _NAME.fullmatch(name):
         return name
     raise ValueError(
-        f"'{name}' is no function name; use 1 to 63 letters, digits, '.', '_' and '-', "
-        "beginning and ending with a letter or digit"
+        f"'{name}' is no function name; use 1 to 63 of a-z, 0-9, '-', '_' and '.', a letter or digit first"
     )
 
 
@@ -280,7 +279,7 @@ def name_of(component: Path) -> str:
         InvalidArgument: the file's name suggests none.
     """
     stem = component.name.split(".")[0]
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem)[:63].strip("._-")
+    name = re.sub(r"[^a-z0-9._-]+", "-", stem.lower())[:63].strip("._-")
     if not name:
         raise InvalidArgument(f"'{component}' suggests no function name; give one", operation="read manifest")
     return name

@@ -12,6 +12,18 @@ from limes.node.admin import AdminState, create_app
 from limes.node.home import Running
 
 TOKEN = "a-token"
+NODE_COUNTERS = {
+    "connections_open": 5,
+    "connections_accepted": 9,
+    "connections_refused": 0,
+    "requests": 12,
+    "unrouted": 1,
+    "functions": 1,
+    "loaded": 1,
+    "invocations": 0,
+    "draining": False,
+    "uptime_seconds": 1.5,
+}
 RUNNING = Running(pid=1, listen="127.0.0.1:1", admin="127.0.0.1:2", version="0")
 
 
@@ -22,7 +34,7 @@ class _Engine:
 
 @pytest.fixture
 def state(plane: Any) -> Iterator[AdminState]:
-    plane.node.stats = lambda: json.dumps({"node": {}, "functions": []})
+    plane.node.stats = lambda: json.dumps({"node": NODE_COUNTERS, "functions": {}})
     plane.node.running = lambda: "[]"
     plane.node.stop = lambda _id: False
     plane.node.logs = lambda _name, after, limit: json.dumps(
@@ -259,30 +271,26 @@ def test_metrics_are_what_prometheus_reads(client: Client, plane: Any):
     from prometheus_client.parser import text_string_to_metric_families
 
     function = {
-        "name": "hello",
         "revision": 2,
-        "contract": "run",
         "loaded": True,
         "running": 1,
         "queued": 0,
         "cold_loads": 1,
         "requests": {"ok": 3, "timeout": 1},
         "duration": {"buckets": [[0.001, 2], [0.1, 3]], "sum": 0.5, "count": 4},
-        "phases": {"execute": 2_000_000_000},
+        "phases_ns": {"execute": 2_000_000_000},
         "bytes_in": 10,
         "bytes_out": 20,
     }
-    plane.node.stats = lambda: json.dumps(
-        {"node": {"connections": 5, "accepted_total": 9}, "functions": [function]}
-    )
+    plane.node.stats = lambda: json.dumps({"node": NODE_COUNTERS, "functions": {"hello": function}})
     families = text_string_to_metric_families(client.get("/metrics").text)
     samples = {
         (sample.name, *(sample.labels.get(key, "") for key in ("outcome", "phase", "le"))): sample.value
         for family in families
         for sample in family.samples
     }
-    assert samples["limes_node_connections", "", "", ""] == 5
-    assert samples["limes_node_accepted_total", "", "", ""] == 9
+    assert samples["limes_node_connections_open", "", "", ""] == 5
+    assert samples["limes_node_connections_total", "", "", ""] == 9
     assert samples["limes_requests_total", "timeout", "", ""] == 1
     assert samples["limes_phase_seconds_total", "", "execute", ""] == 2
     assert samples["limes_request_duration_seconds_bucket", "", "", "0.1"] == 3

@@ -17,7 +17,7 @@ import structlog
 import uvicorn
 
 from limes import _native
-from limes.errors import InvalidArgument, LimesError, from_os
+from limes.errors import InvalidArgument, from_os
 from limes.node.admin import AdminState, create_app
 from limes.node.blobs import BlobStore
 from limes.node.deployments import Deployments
@@ -27,6 +27,7 @@ from limes.node.registry import KEEP_REVISIONS, Registry
 DEFAULT_LISTEN = "127.0.0.1:8080"
 DEFAULT_ADMIN = "127.0.0.1:8081"
 DEFAULT_GRACE_MS = 30_000
+MAX_PORT = 65_535
 
 _MAX_HEADER = 256 << 10  # of an admin request: the settings of a deploy are one
 _ADMIN_GRACE_SECONDS = 5
@@ -112,7 +113,8 @@ def _assemble(settings: Settings, registry: Registry, listener: socket.socket) -
     blobs = BlobStore(home.blobs)
     slots: dict[str, Any] = {} if settings.slots is None else {"slots": settings.slots}
     engine = _native.Engine(cache_dir=str(home.cache), cache_bytes=settings.cache_bytes, **slots)
-    node = _native.Node(engine, settings.listen, threads=settings.threads)
+    host, port, _ = _resolve(settings.listen)
+    node = _native.Node(engine, _written(host, port), threads=settings.threads)
     return AdminState(
         engine=engine,
         node=node,
@@ -122,26 +124,34 @@ def _assemble(settings: Settings, registry: Registry, listener: socket.socket) -
         running=Running(
             pid=os.getpid(),
             listen=node.address,
-            admin=_address(listener),
+            admin=_written(*listener.getsockname()[:2]),
             version=_native.__version__,
         ),
     )
 
 
-def _parse_address(address: str) -> tuple[str, int]:
+def _resolve(address: str) -> tuple[str, int, socket.AddressFamily]:
+    """The IP address, port and family of a ``HOST:PORT``; a name may have several, the first is taken."""
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535 or not host:
+    if not colon or not port.isdecimal() or int(port) > MAX_PORT or not host:
         raise InvalidArgument(
             f"'{address}' is no address; write HOST:PORT, such as {DEFAULT_ADMIN} (port 0: any)",
             operation="listen",
         )
-    return host.strip("[]"), int(port)
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise InvalidArgument(
+            f"'{address}': the host is not known ({error.strerror}); write HOST:PORT, such as {DEFAULT_ADMIN}",
+            operation="listen",
+        ) from error
+    family, _, _, _, place = found[0]
+    return str(place[0]), int(port), family
 
 
 @contextmanager
 def _bound(address: str) -> Iterator[socket.socket]:
-    host, port = _parse_address(address)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    host, port, family = _resolve(address)
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -151,8 +161,7 @@ def _bound(address: str) -> Iterator[socket.socket]:
         yield listener
 
 
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
+def _written(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -235,11 +244,14 @@ class _Server:
         hurry = asyncio.create_task(self._hurry.wait())
         await asyncio.wait({draining, hurry}, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
+        cut_off = 0
         if not draining.done():
-            try:
-                await asyncio.to_thread(node.drain, 0)
-            except LimesError as error:
-                _log.error("cannot cut the grace period short", error=str(error))
+            # The first drain goes on waiting, and ends once this one has stopped what still runs.
+            cut_off = json.loads(await asyncio.to_thread(node.drain, 0))["stopped"]
         result = json.loads(await draining)
-        _log.info("drained", **result)
-        return Drained(finished=result["finished"], stopped=result["stopped"])
+        drained = Drained(
+            finished=max(result["finished"] - cut_off, 0),
+            stopped=result["stopped"] + cut_off,
+        )
+        _log.info("drained", finished=drained.finished, stopped=drained.stopped)
+        return drained

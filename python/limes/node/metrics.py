@@ -21,6 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from limes import _native
+from limes.node.stats import FunctionStats, NodeStats, read
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
@@ -47,26 +48,38 @@ class Metrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """The families as they are now."""
-        stats = json.loads(self._node.stats())
+        stats = read(self._node)
         yield InfoMetricFamily(
             "limes_build",
             "Versions of Limes and of the Wasmtime inside.",
             {"version": _native.__version__, "wasmtime": _native.WASMTIME_VERSION},
         )
-        yield from _node_families(stats.get("node", {}))
+        yield from _node_families(stats["node"])
         yield from _cache_families(json.loads(self._engine.cache_info()))
-        yield from _function_families(stats.get("functions", []))
+        yield from _function_families(stats["functions"])
 
 
-def _node_families(node: Mapping[str, Any]) -> Iterable[Metric]:
-    for key, value in node.items():
-        if not isinstance(value, int | float):
-            continue
-        text = f"The data plane's {key.removesuffix('_total').replace('_', ' ')}."
-        if key.endswith("_total"):
-            yield CounterMetricFamily(f"limes_node_{key.removesuffix('_total')}", text, value=value)
-        else:
-            yield GaugeMetricFamily(f"limes_node_{key}", text, value=float(value))
+def _node_families(node: NodeStats) -> Iterable[Metric]:
+    for name, text, value in (
+        ("connections", "Connections accepted and served.", node["connections_accepted"]),
+        (
+            "connections_refused",
+            "Connections closed at once, too many being open.",
+            node["connections_refused"],
+        ),
+        ("http_requests", "HTTP requests received.", node["requests"]),
+        ("http_requests_unrouted", "HTTP requests that named no function.", node["unrouted"]),
+    ):
+        yield CounterMetricFamily(f"limes_node_{name}", text, value=value)
+    for name, text, value in (
+        ("connections_open", "Connections open now.", node["connections_open"]),
+        ("functions", "Functions deployed.", node["functions"]),
+        ("functions_loaded", "Functions in memory.", node["loaded"]),
+        ("invocations", "Invocations running or waiting now.", node["invocations"]),
+        ("draining", "Whether the node is shutting down.", node["draining"]),
+        ("uptime_seconds", "Seconds since the start.", node["uptime_seconds"]),
+    ):
+        yield GaugeMetricFamily(f"limes_node_{name}", text, value=float(value))
 
 
 def _cache_families(cache: Mapping[str, Any]) -> Iterable[Metric]:
@@ -75,7 +88,7 @@ def _cache_families(cache: Mapping[str, Any]) -> Iterable[Metric]:
     yield GaugeMetricFamily("limes_cache_entries", "Components in the cache.", value=cache["entries"])
 
 
-def _function_families(functions: Iterable[Mapping[str, Any]]) -> Iterable[Metric]:
+def _function_families(functions: Mapping[str, FunctionStats]) -> Iterable[Metric]:
     requests = CounterMetricFamily(
         "limes_requests", "Requests by outcome: ok, or the kind of error.", labels=["function", "outcome"]
     )
@@ -92,11 +105,11 @@ def _function_families(functions: Iterable[Mapping[str, Any]]) -> Iterable[Metri
     queued = GaugeMetricFamily("limes_queued", "Requests waiting for a slot.", labels=_FUNCTION)
     loaded = GaugeMetricFamily("limes_function_loaded", "Whether it is in memory.", labels=_FUNCTION)
     revision = GaugeMetricFamily("limes_function_revision", "The revision served.", labels=_FUNCTION)
-    for function in functions:
-        label = [function["name"]]
+    for name, function in functions.items():
+        label = [name]
         for outcome, count in function["requests"].items():
             requests.add_metric([*label, outcome], count)
-        for phase, nanoseconds in function["phases"].items():
+        for phase, nanoseconds in function["phases_ns"].items():
             phases.add_metric([*label, phase], nanoseconds / 1e9)
         histogram = function["duration"]
         buckets = [(f"{le:g}", count) for le, count in histogram["buckets"]]

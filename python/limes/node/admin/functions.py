@@ -24,6 +24,7 @@ from limes.node.admin.state import AdminState, State
 from limes.node.blobs import MAX_COMPONENT, Upload
 from limes.node.deployments import Deployed
 from limes.node.registry import Entry
+from limes.node.stats import read
 
 router = APIRouter(prefix="/functions", tags=["functions"])
 
@@ -98,10 +99,10 @@ async def _receive(request: Request, upload: Upload) -> None:
 @router.get("")
 def list_functions(state: State) -> FunctionList:
     """List the functions."""
-    stats = {row["name"]: row for row in json.loads(state.node.stats())["functions"]}
+    counters = read(state.node)["functions"]
     return FunctionList(
         functions=[
-            function_view(entry, stats.get(entry.current.name, {}), _error(state, entry))
+            function_view(entry, counters.get(entry.current.name), _error(state, entry))
             for entry in state.registry.entries()
         ]
     )
@@ -111,9 +112,8 @@ def list_functions(state: State) -> FunctionList:
 def describe(name: str, state: State) -> FunctionDetails:
     """Describe a function: its settings, its kept revisions, its counters."""
     entry = state.registry.entry(name)
-    rows = json.loads(state.node.stats())["functions"]
-    stats: dict[str, Any] = next((row for row in rows if row["name"] == name), {})
-    return function_details(entry, state.registry.revisions(name), stats, _error(state, entry))
+    counters = read(state.node)["functions"].get(name)
+    return function_details(entry, state.registry.revisions(name), counters, _error(state, entry))
 
 
 def _error(state: AdminState, entry: Entry) -> str | None:

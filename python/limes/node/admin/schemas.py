@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from limes.invocation import decode_output
 from limes.node.registry import Entry, Revision
+from limes.node.stats import FunctionStats
 
 
 class ErrorBody(BaseModel):
@@ -205,10 +206,10 @@ def path_of(name: str) -> str:
     return f"/function/{name}"
 
 
-def function_view(entry: Entry, stats: dict[str, Any], error: str | None) -> FunctionView:
-    """A function for the list."""
+def function_view(entry: Entry, counters: FunctionStats | None, error: str | None) -> FunctionView:
+    """A function for the list; `counters` are None when the data plane does not have it yet."""
     current = entry.current
-    state: Literal["loaded", "idle", "broken"] = "loaded" if stats.get("loaded") else "idle"
+    state: Literal["loaded", "idle"] = "loaded" if counters and counters["loaded"] else "idle"
     return FunctionView(
         name=current.name,
         revision=current.revision,
@@ -220,19 +221,19 @@ def function_view(entry: Entry, stats: dict[str, Any], error: str | None) -> Fun
         path=path_of(current.name),
         created=moment(entry.created_ms),
         updated=moment(entry.updated_ms),
-        running=stats.get("running", 0),
-        queued=stats.get("queued", 0),
-        requests=stats.get("requests", {}),
+        running=counters["running"] if counters else 0,
+        queued=counters["queued"] if counters else 0,
+        requests=counters["requests"] if counters else {},
     )
 
 
 def function_details(
-    entry: Entry, revisions: list[Revision], stats: dict[str, Any], error: str | None
+    entry: Entry, revisions: list[Revision], counters: FunctionStats | None, error: str | None
 ) -> FunctionDetails:
     """A function with everything known of it."""
     current = entry.current
     return FunctionDetails(
-        **function_view(entry, stats, error).model_dump(),
+        **function_view(entry, counters, error).model_dump(),
         **current.settings,
         revisions=[
             RevisionView(
@@ -245,5 +246,5 @@ def function_details(
             )
             for revision in revisions
         ],
-        stats=stats,
+        stats=dict(counters or {}),
     )
