@@ -11,6 +11,7 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -69,7 +70,9 @@ def node(console: Console, home: Path) -> None:
             with urllib.request.urlopen(url, data=b"world") as response:
                 answer = response.read().decode()
             took = time.perf_counter_ns() - started
-            console.print(f"  -> [bold green]{answer}[/bold green] in {took / 1e6:.2f} ms, the client included")
+            console.print(
+                f"  -> [bold green]{answer}[/bold green] in {took / 1e6:.2f} ms, the client included"
+            )
             console.print("limes invoke hello world")
             timings = [Timing(**limes(home, "invoke", "hello", "world")["timing"]) for _ in range(2)]
             table = phases_table("one request", "another")
@@ -79,10 +82,11 @@ def node(console: Console, home: Path) -> None:
             server.terminate()
 
 
-def limes(home: Path, *arguments: str) -> dict[str, object]:
+def limes(home: Path, *arguments: str) -> dict[str, Any]:
     """Run a command of Limes against the node of ``home`` and return its JSON."""
     command = [sys.executable, "-m", "limes", *arguments, "--home", str(home), "--json"]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    answer: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return answer
 
 
 def phases_table(*columns: str) -> Table:

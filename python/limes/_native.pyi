@@ -8,6 +8,20 @@ objects with the names of ``limes.toml``. Whatever fails raises the exception th
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
+__all__ = [
+    "WASMTIME_VERSION",
+    "Engine",
+    "Function",
+    "Invocation",
+    "Node",
+    "Outcome",
+    "__version__",
+    "check_pattern",
+    "default_limits",
+    "error_kinds",
+    "inspect",
+]
+
 __version__: str
 """Version of the core; equals that of the Python package."""
 WASMTIME_VERSION: str
@@ -162,11 +176,11 @@ class Node:
         self,
         name: str,
         *,
-        args: Sequence[str] = (),
+        args: Sequence[str] = ...,
         method: str = "GET",
         path: str = "/",
-        headers: Sequence[tuple[str, bytes]] = (),
-        body: bytes = b"",
+        headers: Sequence[tuple[str, bytes]] = ...,
+        body: bytes = ...,
         timeout_ms: int | None = None,
     ) -> Invocation:
         """Call a function past HTTP, through the same admission. ``run`` takes the args joined by blanks (or else

@@ -12,6 +12,10 @@ mod node;
 
 use pyo3::prelude::*;
 
+/// A request makes some fifty small allocations; Python keeps its own allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;

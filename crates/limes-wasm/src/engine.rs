@@ -50,10 +50,14 @@ impl Engine {
         &self.wasmtime
     }
 
-    /// Keeps the clock going for as long as the returned value lives.
-    pub fn running(&self) -> Running {
+    /// A guest starts: the epoch advances until [`leave`](Self::leave).
+    pub fn enter(&self) {
         self.ticker.enter();
-        Running(self.ticker.clone())
+    }
+
+    /// A guest that [`enter`](Self::enter)ed has ended.
+    pub fn leave(&self) {
+        self.ticker.leave();
     }
 }
 
@@ -153,20 +157,15 @@ impl Ticker {
         }
     }
 
+    fn leave(&self) {
+        self.active.fetch_sub(1, Ordering::SeqCst);
+    }
+
     #[cold]
     fn wake(&self) {
         self.parked.store(false, Ordering::SeqCst);
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
-    }
-}
-
-/// A guest is running: the epoch advances until this is dropped.
-pub(crate) struct Running(Arc<Ticker>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::SeqCst);
     }
 }

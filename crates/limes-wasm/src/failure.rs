@@ -1,7 +1,7 @@
 //! From Wasmtime's errors to those of Limes.
 
 use crate::host::Host;
-use limes_core::{Error, ErrorKind, Limits};
+use limes_core::{Error, ErrorKind};
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
@@ -9,7 +9,8 @@ use wasmtime_wasi::I32Exit;
 /// What it means that the guest ended with `error`.
 ///
 /// A limit that was passed and a grant that was missing come before the trap they led to.
-pub(crate) fn translate(error: wasmtime::Error, host: &Host, limits: &Limits) -> Error {
+pub(crate) fn translate(error: wasmtime::Error, host: &Host) -> Error {
+    let limits = &host.function().limits;
     if let Some(breach) = host.session.take_breach() {
         return breach;
     }

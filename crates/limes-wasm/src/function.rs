@@ -17,9 +17,13 @@ use std::sync::Arc;
 use std::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, Instance, InstancePre};
+use wasmtime_wasi::WasiCtx;
+
+/// A function of the component sandbox.
+pub(crate) struct WasmFunction(pub Arc<Prepared>);
 
 /// A component, compiled and linked, with the limits and grants it runs under.
-pub(crate) struct WasmFunction {
+pub(crate) struct Prepared {
     pub name: String,
     pub engine: Arc<Engine>,
     pub pre: InstancePre<Host>,
@@ -27,48 +31,53 @@ pub(crate) struct WasmFunction {
     /// The exported function that is called.
     pub export: ComponentExportIndex,
     pub limits: Limits,
-    pub grants: Arc<Grants>,
+    pub grants: Grants,
     /// Whether the imports need arguments, standard streams, files or sockets: a context is then made for each call.
     pub needs_context: bool,
 }
 
-/// One call's store and what to call in it.
+/// One call's store, with nothing running in it yet.
 pub(crate) struct Call {
     pub store: Store<Host>,
     pub session: Arc<Session>,
-    pub stdout: Capture,
-    pub stderr: Capture,
-    pre: InstancePre<Host>,
-    pub export: ComponentExportIndex,
-    limits: Limits,
+}
+
+/// What the guest of a command wrote.
+struct Written {
+    stdout: Capture,
+    stderr: Capture,
 }
 
 impl WasmFunction {
-    /// A store for one call, with nothing running in it yet.
-    fn call(&self, session: &Arc<Session>, args: Vec<String>, stdin: Bytes) -> Result<Call> {
-        let keep = self.contract.is_command();
-        let output = |stream| Capture::new(session.clone(), stream, self.limits.output, keep);
-        let (stdout, stderr) = (output(LogStream::Stdout), output(LogStream::Stderr));
-        let wasi = if self.needs_context {
-            let stdio = Stdio { args, stdin, stdout: stdout.clone(), stderr: stderr.clone() };
-            Some(wasi_context(&self.name, &self.grants, session, stdio)?)
-        } else {
-            None
-        };
-        let host = Host::new(session.clone(), &self.limits, self.grants.clone(), wasi);
-        let mut store = Store::new(self.engine.wasmtime(), host);
+    fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// A store for one call.
+    fn call(&self, session: &Arc<Session>, wasi: Option<WasiCtx>) -> Call {
+        let host = Host::new(session.clone(), self.0.clone(), wasi);
+        let mut store = Store::new(self.0.engine.wasmtime(), host);
         store.limiter(|host| &mut host.limiter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(Host::on_epoch);
-        Ok(Call {
-            store,
-            session: session.clone(),
-            stdout,
-            stderr,
-            pre: self.pre.clone(),
-            export: self.export,
-            limits: self.limits.clone(),
-        })
+        Call { store, session: session.clone() }
+    }
+
+    /// The context of a call: arguments, standard streams, files, sockets.
+    fn context(&self, session: &Arc<Session>, args: Vec<String>, stdin: Bytes) -> Result<(WasiCtx, Written)> {
+        let keep = self.0.contract.is_command();
+        let output = |stream| Capture::new(session.clone(), stream, self.limits().output, keep);
+        let (stdout, stderr) = (output(LogStream::Stdout), output(LogStream::Stderr));
+        let stdio = Stdio { args, stdin, stdout: stdout.clone(), stderr: stderr.clone() };
+        Ok((wasi_context(&self.0, session, stdio)?, Written { stdout, stderr }))
+    }
+
+    /// As [`context`](Self::context), for contracts without arguments, and only where the imports need one.
+    fn context_if_needed(&self, session: &Arc<Session>) -> Result<Option<WasiCtx>> {
+        if !self.0.needs_context {
+            return Ok(None);
+        }
+        self.context(session, Vec::new(), Bytes::new()).map(|(wasi, _)| Some(wasi))
     }
 
     fn guest<T>(
@@ -77,16 +86,16 @@ impl WasmFunction {
         session: &Arc<Session>,
         deadline: Instant,
     ) -> Guest<T> {
-        Guest::new(code, session.clone(), deadline, self.engine.running())
+        Guest::new(code, session.clone(), deadline, self.0.clone())
     }
 
     async fn run(&self, args: String, session: Arc<Session>, deadline: Instant) -> Result<Output> {
-        let allowed = self.limits.request;
+        let allowed = self.limits().request;
         if args.len() as u64 > allowed {
             return Body::from(Bytes::from(args)).collect(allowed).await.map(|_| Output::Run(String::new()));
         }
-        let call = self.call(&session, Vec::new(), Bytes::new())?;
-        let limit = self.limits.response;
+        let call = self.call(&session, self.context_if_needed(&session)?);
+        let limit = self.limits().response;
         let code = call.perform(async move |store, instance, export| {
             let run = instance.get_typed_func::<(&str,), (String,)>(&mut *store, export)?;
             let (answer,) = run.call_async(&mut *store, (&args,)).await?;
@@ -105,13 +114,13 @@ impl WasmFunction {
         session: Arc<Session>,
         deadline: Instant,
     ) -> Result<Output> {
-        let request = crate::request::bounded(request, self.limits.request, &session)?;
-        let call = self.call(&session, Vec::new(), Bytes::new())?;
-        let guest = match self.contract {
+        let request = crate::request::bounded(request, self.limits().request, &session)?;
+        let call = self.call(&session, self.context_if_needed(&session)?);
+        let guest = match self.0.contract {
             Contract::Http03 => self.guest(http03::handle(call, request), &session, deadline),
             _ => self.guest(http02::handle(call, request), &session, deadline),
         };
-        crate::response::respond(guest, session, self.limits.response).await
+        crate::response::respond(guest, session, self.limits().response).await
     }
 
     async fn command(
@@ -121,24 +130,24 @@ impl WasmFunction {
         session: Arc<Session>,
         deadline: Instant,
     ) -> Result<Output> {
-        let collected = tokio::time::timeout_at(deadline.into(), stdin.collect(self.limits.request)).await;
+        let collected = tokio::time::timeout_at(deadline.into(), stdin.collect(self.limits().request)).await;
         let stdin = collected.map_err(|_| Error::new(ErrorKind::Timeout, "read stdin", "stdin did not end in time"))??;
-        let call = self.call(&session, args, stdin)?;
-        let (stdout, stderr) = (call.stdout.clone(), call.stderr.clone());
-        let exit_code = match self.contract {
+        let (wasi, written) = self.context(&session, args, stdin)?;
+        let call = self.call(&session, Some(wasi));
+        let exit_code = match self.0.contract {
             Contract::Cli03 => self.guest(command::run03(call), &session, deadline).await?,
             _ => self.guest(command::run02(call), &session, deadline).await?,
         };
-        Ok(Output::Command { exit_code, stdout: stdout.take(), stderr: stderr.take() })
+        Ok(Output::Command { exit_code, stdout: written.stdout.take(), stderr: written.stderr.take() })
     }
 
     fn wrong_input(&self, given: &str) -> Error {
         Error::new(
             ErrorKind::InvalidArgument,
             "invoke",
-            format!("`{}` exports {}, which is not called with {given}", self.name, self.contract),
+            format!("`{}` exports {}, which is not called with {given}", self.0.name, self.0.contract),
         )
-        .with("contract", self.contract)
+        .with("contract", self.0.contract)
     }
 }
 
@@ -150,11 +159,12 @@ impl Call {
     ) -> Result<T> {
         let control = self.session.control.clone();
         let begun = Instant::now();
-        let outcome = match self.pre.instantiate_async(&mut self.store).await {
+        let function = self.store.data().function().clone();
+        let outcome = match function.pre.instantiate_async(&mut self.store).await {
             Ok(instance) => {
                 let ready = Instant::now();
                 control.record(Phase::Instantiate, ready - begun);
-                let outcome = body(&mut self.store, instance, self.export).await;
+                let outcome = body(&mut self.store, instance, function.export).await;
                 control.record(Phase::Execute, ready.elapsed());
                 outcome
             }
@@ -162,7 +172,7 @@ impl Call {
         };
         let outcome = outcome.map_err(|error| {
             self.session.mark_failing();
-            translate(error, self.store.data(), &self.limits)
+            translate(error, self.store.data())
         });
         let ended = Instant::now();
         drop(self.store);
@@ -177,14 +187,14 @@ impl Call {
 
 impl Function for WasmFunction {
     fn contract(&self) -> Contract {
-        self.contract
+        self.0.contract
     }
 
     fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Output>> {
         let Invocation { input, control, deadline } = invocation;
         Box::pin(async move {
             let session = Session::new(control.clone());
-            let outcome = match (input, self.contract) {
+            let outcome = match (input, self.0.contract) {
                 (Input::Run(args), Contract::Run) => self.run(args, session, deadline).await,
                 (Input::Http(request), Contract::Http02 | Contract::Http03) => {
                     self.http(request, session, deadline).await

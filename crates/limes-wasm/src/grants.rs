@@ -1,6 +1,7 @@
 //! Grants into WASI: the one place that decides what a guest may reach.
 
 use crate::capture::Capture;
+use crate::function::Prepared;
 use crate::session::Session;
 use bytes::Bytes;
 use http::uri::Scheme;
@@ -19,18 +20,18 @@ pub(crate) struct Stdio {
     pub stderr: Capture,
 }
 
-/// Builds the WASI context that holds exactly `grants`.
+/// Builds the WASI context that holds exactly the function's grants.
 ///
 /// # Errors
 /// A granted directory cannot be opened.
 pub(crate) fn wasi_context(
-    name: &str,
-    grants: &Arc<Grants>,
+    function: &Arc<Prepared>,
     session: &Arc<Session>,
     stdio: Stdio,
 ) -> Result<WasiCtx> {
+    let grants = &function.grants;
     let mut wasi = WasiCtxBuilder::new();
-    wasi.arg(name).args(&grants.args).args(&stdio.args);
+    wasi.arg(&function.name).args(&grants.args).args(&stdio.args);
     for (key, value) in &grants.env {
         wasi.env(key, value);
     }
@@ -48,9 +49,9 @@ pub(crate) fn wasi_context(
     wasi.allow_tcp(!grants.tcp.is_empty())
         .allow_udp(!grants.udp.is_empty())
         .allow_ip_name_lookup(grants.dns);
-    let (rules, session) = (grants.clone(), session.clone());
+    let (function, session) = (function.clone(), session.clone());
     wasi.socket_addr_check(move |address, usage| {
-        let allowed = socket_allowed(&rules, &session, address, usage);
+        let allowed = socket_allowed(&function.grants, &session, address, usage);
         Box::pin(async move { allowed })
     });
     Ok(wasi.build())
@@ -97,7 +98,7 @@ fn socket_allowed(
 
 /// Outbound HTTP through the grants, for wasi:http 0.2 and 0.3 alike.
 pub(crate) struct Outbound {
-    pub grants: Arc<Grants>,
+    pub function: Arc<Prepared>,
     pub session: Arc<Session>,
 }
 
@@ -107,7 +108,7 @@ impl Outbound {
         let default = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
         let port = uri.port_u16().unwrap_or(default);
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-        let allowed = self.grants.http.iter().any(|pattern| pattern.covers(bare, port));
+        let allowed = self.function.grants.http.iter().any(|pattern| pattern.covers(bare, port));
         if !allowed {
             self.session.deny("http", format!("{host}:{port}"));
         }

@@ -1,6 +1,6 @@
 //! A guest on its way: polled where its caller polls, ended by its deadline, its limits, or a stop.
 
-use crate::engine::Running;
+use crate::function::Prepared;
 use crate::session::Session;
 use limes_core::{Error, ErrorKind, Result, StopReason};
 use std::future::Future;
@@ -19,7 +19,7 @@ pub(crate) struct Guest<T> {
     deadline: Instant,
     /// Made only when the guest first waits: most never do.
     timer: Option<Pin<Box<Sleep>>>,
-    _epochs: Running,
+    function: Arc<Prepared>,
 }
 
 impl<T> Guest<T> {
@@ -27,9 +27,10 @@ impl<T> Guest<T> {
         code: impl Future<Output = Result<T>> + Send + 'static,
         session: Arc<Session>,
         deadline: Instant,
-        epochs: Running,
+        function: Arc<Prepared>,
     ) -> Self {
-        Self { code: Some(Box::pin(code)), session, deadline, timer: None, _epochs: epochs }
+        function.engine.enter();
+        Self { code: Some(Box::pin(code)), session, deadline, timer: None, function }
     }
 
     fn end(&mut self, outcome: Result<T>) -> Poll<Result<T>> {
@@ -95,5 +96,6 @@ impl<T> Drop for Guest<T> {
             let reason = self.session.control.stop_reason().unwrap_or(StopReason::ClientGone);
             let _ = self.end(Err(Error::new(ErrorKind::Stopped, "run guest", reason.describe())));
         }
+        self.function.engine.leave();
     }
 }

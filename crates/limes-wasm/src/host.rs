@@ -1,9 +1,10 @@
 //! What a store holds: the state behind the functions a guest can call.
 
+use crate::function::Prepared;
 use crate::grants::Outbound;
 use crate::limiter::Limiter;
 use crate::session::Session;
-use limes_core::{Error, Grants, Limits};
+use limes_core::Error;
 use std::sync::Arc;
 use wasmtime::component::ResourceTable;
 use wasmtime::{StoreContextMut, UpdateDeadline};
@@ -18,26 +19,30 @@ pub(crate) struct Host {
     wasi: Option<WasiCtx>,
     http: WasiHttpCtx,
     outbound: Outbound,
-    cpu_allowed: u64,
+    /// Milliseconds.
     cpu_used: u64,
 }
 
 impl Host {
     /// `wasi` is `None` for a component whose imports need no context of their own (no files,
     /// sockets, arguments or standard streams): an empty one is then made if ever it is asked for.
-    pub fn new(session: Arc<Session>, limits: &Limits, grants: Arc<Grants>, wasi: Option<WasiCtx>) -> Self {
+    pub fn new(session: Arc<Session>, function: Arc<Prepared>, wasi: Option<WasiCtx>) -> Self {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(limits.handles as usize);
+        table.set_max_capacity(function.limits.handles as usize);
         Self {
-            limiter: Limiter::new(limits),
+            limiter: Limiter::new(&function.limits),
             table,
             wasi,
             http: WasiHttpCtx::new(),
-            outbound: Outbound { grants, session: session.clone() },
-            cpu_allowed: limits.cpu,
+            outbound: Outbound { function, session: session.clone() },
             cpu_used: 0,
             session,
         }
+    }
+
+    /// The function this is a call of.
+    pub fn function(&self) -> &Arc<Prepared> {
+        &self.outbound.function
     }
 
     pub fn table(&mut self) -> &mut ResourceTable {
@@ -49,9 +54,9 @@ impl Host {
     pub fn on_epoch(mut store: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
         let host = store.data_mut();
         host.cpu_used += crate::engine::TICK.as_millis() as u64;
-        if host.cpu_used > host.cpu_allowed {
-            let asked = format!("more than {} ms of computing", host.cpu_allowed);
-            host.session.breach(Error::limit("run guest", "cpu", host.cpu_allowed, asked));
+        let allowed = host.function().limits.cpu;
+        if host.cpu_used > allowed {
+            host.session.breach(Error::limit("run guest", "cpu", allowed, "more milliseconds of computing"));
         }
         let ended = host.session.is_breached() || host.session.control.stop_reason().is_some();
         Ok(if ended { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })

@@ -3,7 +3,7 @@
 use crate::compile::{Cache, CacheInfo, CompileService, Loaded};
 use crate::component::{self, Digest};
 use crate::engine::{Engine, EngineSettings};
-use crate::function::WasmFunction;
+use crate::function::{self, WasmFunction};
 use crate::host::Host;
 use limes_core::{
     Contract, Error, ErrorKind, FunctionSpec, Grants, Limits, Prepared, Result, Sandbox, SandboxKind, Timing,
@@ -109,7 +109,7 @@ impl WasmSandbox {
         let Loaded { component, contract, export, timing } = loaded;
         let pre =
             environment.linker.instantiate_pre(&component).map_err(|error| link_error(engine, &component, error))?;
-        let function = WasmFunction {
+        let function = function::Prepared {
             name: if name.is_empty() { "function".to_owned() } else { name.to_owned() },
             engine: environment.engine.clone(),
             pre,
@@ -117,11 +117,11 @@ impl WasmSandbox {
             export: export_index(&component, contract, &export)?,
             needs_context: needs_context(engine, &component),
             limits,
-            grants: Arc::new(grants),
+            grants,
         };
         let whole = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let timing = Timing { load: whole.saturating_sub(timing.compile), ..timing };
-        Ok(Prepared { function: Arc::new(function), timing })
+        Ok(Prepared { function: Arc::new(WasmFunction(Arc::new(function))), timing })
     }
 
     /// Machine code in the engine it needs, from the cache if that has it: then the component is not even read.

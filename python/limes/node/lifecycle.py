@@ -142,7 +142,7 @@ def _resolve(address: str) -> tuple[str, int, socket.AddressFamily]:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
     except OSError as error:
         raise InvalidArgument(
-            f"'{address}': the host is not known ({error.strerror}); write HOST:PORT, such as {DEFAULT_ADMIN}",
+            f"'{address}': the host is not known ({error.strerror}); write HOST:PORT, as {DEFAULT_ADMIN}",
             operation="listen",
         ) from error
     family, _, _, _, place = found[0]

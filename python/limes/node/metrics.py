@@ -71,7 +71,7 @@ def _node_families(node: NodeStats) -> Iterable[Metric]:
         ("http_requests_unrouted", "HTTP requests that named no function.", node["unrouted"]),
     ):
         yield CounterMetricFamily(f"limes_node_{name}", text, value=value)
-    for name, text, value in (
+    for name, text, level in (
         ("connections_open", "Connections open now.", node["connections_open"]),
         ("functions", "Functions deployed.", node["functions"]),
         ("functions_loaded", "Functions in memory.", node["loaded"]),
@@ -79,7 +79,7 @@ def _node_families(node: NodeStats) -> Iterable[Metric]:
         ("draining", "Whether the node is shutting down.", node["draining"]),
         ("uptime_seconds", "Seconds since the start.", node["uptime_seconds"]),
     ):
-        yield GaugeMetricFamily(f"limes_node_{name}", text, value=float(value))
+        yield GaugeMetricFamily(f"limes_node_{name}", text, value=float(level))
 
 
 def _cache_families(cache: Mapping[str, Any]) -> Iterable[Metric]:

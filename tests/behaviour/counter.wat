@@ -1,0 +1,21 @@
+;; Counts its calls in a memory and in a global, and answers with both: "11" from an instance that was never used.
+(component
+  (core module $code
+    (memory (export "memory") 1)
+    (global $calls (mut i32) (i32.const 0))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+    (func (export "run") (param i32 i32) (result i32)
+      (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+      (i32.store8 (i32.const 64) (i32.add (i32.load8_u (i32.const 64)) (i32.const 1)))
+      (i32.store8 (i32.const 32) (i32.add (i32.const 48) (global.get $calls)))
+      (i32.store8 (i32.const 33) (i32.add (i32.const 48) (i32.load8_u (i32.const 64))))
+      (i32.store (i32.const 16) (i32.const 32))
+      (i32.store (i32.const 20) (i32.const 2))
+      (i32.const 16)))
+  (core instance $instance (instantiate $code))
+  (alias core export $instance "memory" (core memory $memory))
+  (alias core export $instance "realloc" (core func $realloc))
+  (func $run (param "args" string) (result string)
+    (canon lift (core func $instance "run") (memory $memory) (realloc $realloc)))
+  (instance $interface (export "run" (func $run)))
+  (export "component:run/run" (instance $interface)))
