@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from limes import Runtime
@@ -117,6 +118,21 @@ class Node:
         named = ["--name", name or re.sub(r"[^a-z0-9]+", "-", path.stem)]
         answer: dict[str, Any] = self.json("deploy", path, *named, *options)
         return answer
+
+    def put(self, component: str | Path, name: str, limits: dict[str, Any]) -> None:
+        """Deploy by the admin API itself: as `deploy`, without starting a process for it."""
+        path = component if isinstance(component, Path) else guest_path(component)
+        answer = httpx.put(
+            f"{self.admin}/v1/functions/{name}",
+            content=path.read_bytes(),
+            headers={
+                **self.authorization,
+                "Content-Type": "application/wasm",
+                "Limes-Config": json.dumps({"limits": limits}),
+            },
+            timeout=DEADLINE,
+        )
+        assert answer.is_success, answer.text
 
     def kill(self) -> None:
         """End the process at once, as a crash would."""

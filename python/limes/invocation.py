@@ -8,7 +8,9 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from limes.errors import LimesError
 
 if TYPE_CHECKING:
     from limes import _native
@@ -181,6 +183,8 @@ class Invocation(Generic[T]):
         self._native = native
         self._read = read
         self._over = threading.Event()
+        self._taking = threading.Lock()
+        self._taken: tuple[T | None, BaseException | None] | None = None
         native.start(self._over.set)
 
     @property
@@ -209,7 +213,16 @@ class Invocation(Generic[T]):
         """
         if not self._over.wait(timeout):
             raise TimeoutError(f"invocation {self.id} still runs after {timeout} s; stop() would end it")
-        return self._read(self._native.outcome())
+        with self._taking:
+            if self._taken is None:
+                try:
+                    self._taken = (self._read(self._native.outcome()), None)
+                except LimesError as error:
+                    self._taken = (None, error)
+            answer, failure = self._taken
+        if failure is not None:
+            raise failure
+        return cast("T", answer)
 
 
 async def settle(native: _native.Invocation) -> _native.Outcome:

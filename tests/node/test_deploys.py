@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from dataclasses import dataclass, field
 
 import httpx
@@ -40,13 +41,30 @@ def environment(revision: int) -> dict[str, object]:
     return {"env": {"REVISION": str(revision)}}
 
 
-async def load_and_deploy(node: Node, watched: dict[str, Watched]) -> list[str]:
-    """200 clients that ask without pause while one function after the other is deployed anew."""
-    wrong: list[str] = []
-    over = asyncio.Event()
-    answers = asyncio.Semaphore(0)
+def deploy_anew(node: Node, watched: dict[str, Watched], answers: threading.Semaphore) -> None:
+    """One function after the other is deployed anew, each time after so many answers."""
     names = list(watched)
     component = guest_path("env").read_bytes()
+    with Admin(node) as admin:
+        for number in range(DEPLOYS):
+            name = names[number % len(names)]
+            state = watched[name]
+            state.begun += 1
+            # Every third deploy brings bytes that must be compiled.
+            content = stamped(component, str(number)) if number % 3 == 0 else component
+            deployed = admin.deploy(name, content, grants=environment(state.begun))
+            assert deployed["revision"] == state.begun
+            state.acknowledged = state.begun
+            for _ in range(ANSWERS_BETWEEN_DEPLOYS):
+                assert answers.acquire(timeout=DEADLINE), "the load stands still"
+
+
+async def load_and_deploy(node: Node, watched: dict[str, Watched]) -> list[str]:
+    """200 clients that ask without pause while functions are deployed anew; gives what was wrong."""
+    wrong: list[str] = []
+    over = asyncio.Event()
+    answers = threading.Semaphore(0)
+    names = list(watched)
 
     async def client(number: int) -> None:
         name = names[number % len(names)]
@@ -56,6 +74,7 @@ async def load_and_deploy(node: Node, watched: dict[str, Watched]) -> list[str]:
             while not over.is_set():
                 oldest = state.acknowledged
                 status, body = await ask(reader, writer, name)
+                answers.release()
                 if status != 200:
                     wrong.append(f"{name}: {status} {body!r}")
                     continue
@@ -63,33 +82,16 @@ async def load_and_deploy(node: Node, watched: dict[str, Watched]) -> list[str]:
                 state.seen.add(revision)
                 if not oldest <= revision <= state.begun:
                     wrong.append(f"{name}: revision {revision}, not {oldest} to {state.begun}")
-                answers.release()
         finally:
             writer.close()
             await writer.wait_closed()
 
-    async with httpx.AsyncClient(
-        base_url=node.admin, headers=node.authorization, timeout=DEADLINE, trust_env=False
-    ) as admin:
-        clients = [asyncio.create_task(client(number)) for number in range(CLIENTS)]
-        stopped_early = asyncio.gather(*clients)
-        for number in range(DEPLOYS):
-            name = names[number % len(names)]
-            state = watched[name]
-            state.begun += 1
-            # Every third deploy brings bytes that must be compiled.
-            content = stamped(component, str(number)) if number % 3 == 0 else component
-            config = {"grants": environment(state.begun)}
-            answer = await admin.put(
-                f"/v1/functions/{name}", content=content, headers={"Limes-Config": json.dumps(config)}
-            )
-            assert answer.status_code == 200, answer.text
-            assert answer.json()["revision"] == state.begun
-            state.acknowledged = state.begun
-            for _ in range(ANSWERS_BETWEEN_DEPLOYS):
-                await asyncio.wait_for(answers.acquire(), DEADLINE)
+    clients = [asyncio.create_task(client(number)) for number in range(CLIENTS)]
+    try:
+        await asyncio.to_thread(deploy_anew, node, watched, answers)
+    finally:
         over.set()
-        await asyncio.wait_for(stopped_early, DEADLINE)
+        await asyncio.wait_for(asyncio.gather(*clients), DEADLINE)
     return wrong
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.conftest import DEADLINE, Node, StartNode
-from tests.node.conftest import Admin, OpenAdmin, error_of
+from tests.node.conftest import OpenAdmin, error_of
 
 DEPLOYED = {
     "hello": "run",
@@ -90,7 +90,14 @@ def test_settings_and_history_survive(start_node: StartNode, open_admin: OpenAdm
     assert json.loads(admin.invoke("kept").json()["output"])["env"] == {"R": "2"}
 
 
-@pytest.mark.parametrize("damage", ["flipped", "truncated", "missing"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "flipped",
+        "truncated",
+        "missing",
+    ],
+)
 def test_a_function_with_broken_bytes_says_so_and_the_others_are_served(
     start_node: StartNode, open_admin: OpenAdmin, anyone: httpx.Client, damage: str
 ) -> None:
@@ -173,7 +180,6 @@ def test_what_a_killed_node_left_behind_is_in_nobodys_way(
     gone = first.limes("list", check=False)
     assert gone.returncode == 69
     second = start_node(home=first.home)
-    assert Admin is type(admin := open_admin(second))
-    assert admin.names() == ["hello"]
+    assert open_admin(second).names() == ["hello"]
     assert second.stop() == 0
     assert not (second.home / "node.json").exists()

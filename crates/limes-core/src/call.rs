@@ -1,7 +1,12 @@
-use crate::{Body, BoxFuture, Control, Error, Function, Input, Invocation, LogStream, Observer, Output, Result, Timing};
+use crate::{
+    Body, BoxFuture, Control, Error, Function, Input, Invocation, LogStream, Observer, Output, Result, Timing,
+};
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// A number for the next invocation, unique in the process.
@@ -37,7 +42,8 @@ pub fn call(function: Arc<dyn Function>, input: Input, timeout: Duration, respon
     let watched = control.clone();
     let future = Box::pin(async move {
         let control = watched.clone();
-        let invocation = Invocation { input, control, deadline: Instant::now() + timeout };
+        let deadline = Instant::now() + timeout;
+        let invocation = Invocation { input, control, deadline, timeout };
         let output = match function.invoke(invocation).await? {
             Output::Http(answer) => {
                 let (head, body) = answer.into_parts();
@@ -46,6 +52,8 @@ pub fn call(function: Arc<dyn Function>, input: Input, timeout: Duration, respon
             }
             other => other,
         };
+        // A guest may outlive its answer: what it cost and wrote is known when it is gone.
+        poll_fn(|cx| recorder.poll_gone(cx)).await;
         let (stdout, stderr) = recorder.take();
         Ok(Completed { output, timing: watched.timing(), stdout, stderr })
     });
@@ -57,9 +65,16 @@ pub fn call(function: Arc<dyn Function>, input: Input, timeout: Duration, respon
 struct Recorder {
     stdout: parking_lot::Mutex<Vec<u8>>,
     stderr: parking_lot::Mutex<Vec<u8>>,
+    gone: AtomicBool,
+    waiting: AtomicWaker,
 }
 
 impl Recorder {
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waiting.register(cx.waker());
+        if self.gone.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     fn take(&self) -> (Bytes, Bytes) {
         (std::mem::take(&mut *self.stdout.lock()).into(), std::mem::take(&mut *self.stderr.lock()).into())
     }
@@ -74,5 +89,8 @@ impl Observer for Recorder {
         }
     }
 
-    fn finished(&self, _: &Control, _: Result<(), &Error>) {}
+    fn finished(&self, _: &Control, _: Result<(), &Error>) {
+        self.gone.store(true, Ordering::Release);
+        self.waiting.wake();
+    }
 }

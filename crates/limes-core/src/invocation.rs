@@ -46,6 +46,8 @@ pub struct Invocation {
     pub control: Arc<Control>,
     /// When the wall-clock limit passes.
     pub deadline: Instant,
+    /// The wall-clock limit itself, for errors: waiting for a slot may have used part of it.
+    pub timeout: Duration,
 }
 
 /// Why an invocation is being stopped.

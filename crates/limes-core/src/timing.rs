@@ -26,7 +26,7 @@ pub struct Timing {
     pub queue: u64,
     /// A fresh store and instance.
     pub instantiate: u64,
-    /// From the start of the guest's code to its response head (or its whole answer).
+    /// From the start of the guest's code to its response head; HTTP contracts only.
     pub first_byte: u64,
     /// From the start of the guest's code to its end.
     pub execute: u64,

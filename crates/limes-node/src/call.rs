@@ -91,7 +91,7 @@ async fn invoke(
         Contract::Cli02 | Contract::Cli03 => Input::Command { args, stdin: request.into_body() },
         Contract::Http02 | Contract::Http03 => Input::Http(request),
     };
-    let output = run(&loaded, control, deadline, input, StopReason::Requested).await?;
+    let output = run(&loaded, control, (invoked.accepted, deadline), input, StopReason::Requested).await?;
     let output = match output {
         Output::Http(response) => {
             let (parts, body) = response.into_parts();

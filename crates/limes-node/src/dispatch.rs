@@ -140,7 +140,7 @@ async fn invoke(
             Input::Http(Request::from_parts(parts, body))
         }
     };
-    let output = run(&loaded, control, deadline, input, StopReason::ClientGone).await;
+    let output = run(&loaded, control, (invoked.accepted, deadline), input, StopReason::ClientGone).await;
     if invoked.body_too_large() {
         return Err(too_large(limits.request, limits.request + 1));
     }
@@ -178,11 +178,13 @@ pub(crate) async fn enter(invoked: &Invoked, control: &Control, deadline: Instan
 pub(crate) async fn run(
     loaded: &Loaded,
     control: &Arc<Control>,
-    deadline: Instant,
+    (accepted, deadline): (Instant, Instant),
     input: Input,
     reason: StopReason,
 ) -> Result<Output> {
-    let mut future = loaded.function.invoke(Invocation { input, control: control.clone(), deadline });
+    let timeout = deadline.saturating_duration_since(accepted);
+    let invocation = Invocation { input, control: control.clone(), deadline, timeout };
+    let mut future = loaded.function.invoke(invocation);
     // Declared after the future, so dropped before it.
     let mut stop = StopOnDrop(Some((control, reason)));
     let output = (&mut future).await;

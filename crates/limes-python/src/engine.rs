@@ -11,17 +11,43 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
+/// The threads that calls run on. Dropped, it does not wait for them: one may be waiting for the lock that Python
+/// holds while it drops this.
+pub(crate) struct Calls(Option<Runtime>);
+
+impl std::ops::Deref for Calls {
+    type Target = Runtime;
+
+    fn deref(&self) -> &Runtime {
+        self.0.as_ref().expect("the runtime is taken only when this is dropped")
+    }
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 #[pyclass(frozen, module = "limes._native")]
 pub(crate) struct Engine {
     pub sandbox: Arc<WasmSandbox>,
-    pub runtime: Arc<Runtime>,
+    pub runtime: Arc<Calls>,
 }
 
 #[pymethods]
 impl Engine {
     #[new]
     #[pyo3(signature = (*, cache_dir = None, cache_bytes = 2 << 30, jit = false, slots = 1000))]
-    fn new(py: Python<'_>, cache_dir: Option<PathBuf>, cache_bytes: u64, jit: bool, slots: u32) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        cache_dir: Option<PathBuf>,
+        cache_bytes: u64,
+        jit: bool,
+        slots: u32,
+    ) -> PyResult<Self> {
         let settings = Settings { cache_dir: cache_dir.filter(|_| !jit), cache_bytes, slots };
         let sandbox = py.detach(|| WasmSandbox::new(settings)).map_err(|error| raise(&error))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -29,9 +55,12 @@ impl Engine {
             .enable_all()
             .build()
             .map_err(|error| {
-                raise(&Error::new(ErrorKind::Internal, "start engine", "cannot start threads").from_source(error))
+                raise(
+                    &Error::new(ErrorKind::Internal, "start engine", "cannot start threads")
+                        .from_source(error),
+                )
             })?;
-        Ok(Self { sandbox: Arc::new(sandbox), runtime: Arc::new(runtime) })
+        Ok(Self { sandbox: Arc::new(sandbox), runtime: Arc::new(Calls(Some(runtime))) })
     }
 
     #[pyo3(signature = (component = None, path = None, *, name = "", limits = "{}", grants = "{}"))]
@@ -50,7 +79,13 @@ impl Engine {
             let bytes = match (component, path) {
                 (Some(bytes), None) => bytes,
                 (None, Some(path)) => limes_wasm::read_file(&path)?,
-                _ => return Err(Error::new(ErrorKind::InvalidArgument, "load", "give the component's bytes or its path")),
+                _ => {
+                    return Err(Error::new(
+                        ErrorKind::InvalidArgument,
+                        "load",
+                        "give the component's bytes or its path",
+                    ));
+                }
             };
             self.sandbox.load(name, &bytes, limits, grants)
         });

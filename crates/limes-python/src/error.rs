@@ -8,10 +8,13 @@ use pyo3::types::PyDict;
 pub(crate) fn raise(error: &Error) -> PyErr {
     Python::attach(|py| {
         let context = PyDict::new(py);
-        let made = error.context().iter().try_for_each(|(key, value)| context.set_item(key, value)).and_then(|()| {
-            py.import("limes.errors")?
-                .call_method1("from_native", (error.kind().name(), error.operation(), error.to_string(), context))
-        });
+        let made =
+            error.context().iter().try_for_each(|(key, value)| context.set_item(key, value)).and_then(|()| {
+                py.import("limes.errors")?.call_method1(
+                    "from_native",
+                    (error.kind().name(), error.operation(), error.to_string(), context),
+                )
+            });
         match made {
             Ok(exception) => PyErr::from_value(exception),
             Err(failed) => failed,

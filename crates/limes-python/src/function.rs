@@ -1,5 +1,6 @@
 //! `Function`: a component that can be invoked.
 
+use crate::engine::Calls;
 use crate::error::to_json;
 use crate::invocation::Invocation;
 use bytes::Bytes;
@@ -7,22 +8,22 @@ use limes_core::{Body, Contract, Error, ErrorKind, Input, Limits, Prepared};
 use pyo3::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::Runtime;
 
 #[pyclass(frozen, module = "limes._native")]
 pub(crate) struct Function {
     prepared: Prepared,
     limits: Limits,
-    runtime: Arc<Runtime>,
+    runtime: Arc<Calls>,
 }
 
 impl Function {
-    pub fn new(prepared: Prepared, limits: Limits, runtime: Arc<Runtime>) -> Self {
+    pub fn new(prepared: Prepared, limits: Limits, runtime: Arc<Calls>) -> Self {
         Self { prepared, limits, runtime }
     }
 
     fn call(&self, input: Input, timeout_ms: Option<u64>) -> Invocation {
-        let timeout = Duration::from_millis(timeout_ms.unwrap_or(self.limits.timeout).min(self.limits.timeout));
+        let timeout =
+            Duration::from_millis(timeout_ms.unwrap_or(self.limits.timeout).min(self.limits.timeout));
         let started = limes_core::call(self.prepared.function.clone(), input, timeout, self.limits.response);
         Invocation::new(started, self.prepared.timing, self.runtime.clone())
     }

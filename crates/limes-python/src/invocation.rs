@@ -1,14 +1,16 @@
 //! `Invocation` and `Outcome`: one call, from before its start to after its end.
 
+use crate::engine::Calls;
 use crate::error::{raise, to_json};
 use bytes::Bytes;
-use limes_core::{Body, BoxFuture, Completed, Control, Error, ErrorKind, Output, Result, Started, StopReason, Timing};
+use limes_core::{
+    Body, BoxFuture, Completed, Control, Error, ErrorKind, Output, Result, Started, StopReason, Timing,
+};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::runtime::Runtime;
 
 /// How often a blocking call looks for Ctrl-C.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
@@ -26,11 +28,11 @@ pub(crate) struct Invocation {
     state: Arc<Mutex<State>>,
     /// What loading the function cost: part of the timing users see.
     loading: Timing,
-    runtime: Arc<Runtime>,
+    runtime: Arc<Calls>,
 }
 
 impl Invocation {
-    pub fn new(started: Started, loading: Timing, runtime: Arc<Runtime>) -> Self {
+    pub fn new(started: Started, loading: Timing, runtime: Arc<Calls>) -> Self {
         let state = Arc::new(Mutex::new(State::New(started.future)));
         Self { control: started.control, state, loading, runtime }
     }
@@ -50,7 +52,10 @@ impl Invocation {
         let completed = completed.map_err(|error| raise(&error))?;
         let Timing { compile, load, cache, .. } = self.loading;
         let load = completed.timing.load.max(load);
-        Ok(Outcome { timing: Timing { compile, load, cache, ..completed.timing }, ..Outcome::from(completed) })
+        Ok(Outcome {
+            timing: Timing { compile, load, cache, ..completed.timing },
+            ..Outcome::from(completed)
+        })
     }
 }
 
@@ -147,12 +152,18 @@ impl From<Completed> for Outcome {
             Output::Http(response) => {
                 let (head, body) = response.into_parts();
                 let headers = head.headers.iter();
-                let headers = headers.map(|(k, v)| (k.to_string(), Bytes::copy_from_slice(v.as_bytes()))).collect();
+                let headers =
+                    headers.map(|(k, v)| (k.to_string(), Bytes::copy_from_slice(v.as_bytes()))).collect();
                 let body = match body {
                     Body::Full(bytes) => bytes,
                     Body::Empty | Body::Stream(_) => Bytes::new(),
                 };
-                Self { status: Some(head.status.as_u16()), headers: Some(headers), body: Some(body), ..outcome }
+                Self {
+                    status: Some(head.status.as_u16()),
+                    headers: Some(headers),
+                    body: Some(body),
+                    ..outcome
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `Node`: the data plane.
 
-use crate::engine::Engine;
+use crate::engine::{Calls, Engine};
 use crate::error::{from_json, raise, to_json};
 use crate::function::contract_name;
 use crate::invocation::Invocation;
@@ -11,12 +11,11 @@ use pyo3::prelude::*;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::Runtime;
 
 #[pyclass(frozen, module = "limes._native")]
 pub(crate) struct Node {
     node: limes_node::Node,
-    runtime: Arc<Runtime>,
+    runtime: Arc<Calls>,
 }
 
 #[pymethods]
@@ -33,8 +32,7 @@ impl Node {
         })?;
         let config = NodeConfig { listen, threads, ..NodeConfig::default() };
         let sandboxes: Vec<Arc<dyn Sandbox>> = vec![engine.sandbox.clone()];
-        let node =
-            py.detach(|| limes_node::Node::start(config, sandboxes)).map_err(|error| raise(&error))?;
+        let node = py.detach(|| limes_node::Node::start(config, sandboxes)).map_err(|error| raise(&error))?;
         Ok(Self { node, runtime: engine.runtime.clone() })
     }
 

@@ -19,7 +19,8 @@ pub(crate) async fn run02(call: Call) -> Result<i32> {
 pub(crate) async fn run03(call: Call) -> Result<i32> {
     call.perform(async move |store, instance, _| {
         let command = Command03::new(&mut *store, &instance)?;
-        let ended = store.run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await).await;
+        let ended =
+            store.run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await).await;
         exit_code(ended.and_then(|ended| ended))
     })
     .await

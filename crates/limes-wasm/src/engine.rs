@@ -111,8 +111,11 @@ struct Ticker {
 
 impl Ticker {
     fn start(engine: &wasmtime::Engine) -> Result<Arc<Self>> {
-        let ticker =
-            Arc::new(Self { active: AtomicUsize::new(0), parked: AtomicBool::new(false), thread: OnceLock::new() });
+        let ticker = Arc::new(Self {
+            active: AtomicUsize::new(0),
+            parked: AtomicBool::new(false),
+            thread: OnceLock::new(),
+        });
         let (weak, engine) = (Arc::downgrade(&ticker), engine.weak());
         let handle = std::thread::Builder::new()
             .name("limes-epoch".into())
@@ -132,7 +135,8 @@ impl Ticker {
                 }
             })
             .map_err(|error| {
-                Error::new(ErrorKind::Internal, "start engine", "cannot start the epoch thread").from_source(error)
+                Error::new(ErrorKind::Internal, "start engine", "cannot start the epoch thread")
+                    .from_source(error)
             })?;
         let _ = ticker.thread.set(handle.thread().clone());
         Ok(ticker)

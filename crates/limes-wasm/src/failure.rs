@@ -42,7 +42,8 @@ pub(crate) fn translate(error: wasmtime::Error, host: &Host) -> Error {
     }
     let root = error.root_cause().to_string();
     if root.starts_with("resource limit exceeded") {
-        return Error::limit("instantiate", "instances", limits.instances.into(), root);
+        let asked = root.rsplit(' ').next().unwrap_or("more");
+        return Error::limit("instantiate", "instances", limits.instances.into(), asked);
     }
     if let Some(Trap::StackOverflow) = error.downcast_ref() {
         return Error::limit("run guest", "stack", limits.stack, "more").with("backtrace", backtrace(&error));
@@ -60,5 +61,8 @@ fn trap(error: &wasmtime::Error, root: &str) -> Error {
 
 /// The wasm frames, innermost first, one a line.
 fn backtrace(error: &wasmtime::Error) -> String {
-    error.downcast_ref::<WasmBacktrace>().map(|trace| trace.to_string().trim_end().to_owned()).unwrap_or_default()
+    error
+        .downcast_ref::<WasmBacktrace>()
+        .map(|trace| trace.to_string().trim_end().to_owned())
+        .unwrap_or_default()
 }

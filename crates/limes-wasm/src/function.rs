@@ -10,11 +10,11 @@ use crate::session::Session;
 use crate::{command, http02, http03};
 use bytes::Bytes;
 use limes_core::{
-    Body, BoxFuture, Contract, Error, ErrorKind, Function, Grants, Input, Invocation, Limits, LogStream, Output,
-    Phase, Result,
+    Body, BoxFuture, Contract, Error, ErrorKind, Function, Grants, Input, Invocation, Limits, LogStream,
+    Output, Phase, Result,
 };
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, Instance, InstancePre};
 use wasmtime_wasi::WasiCtx;
@@ -35,6 +35,9 @@ pub(crate) struct Prepared {
     /// Whether the imports need arguments, standard streams, files or sockets: a context is then made for each call.
     pub needs_context: bool,
 }
+
+/// When a call must be over, and how long it had from its start.
+pub(crate) type Time = (Instant, Duration);
 
 /// One call's store, with nothing running in it yet.
 pub(crate) struct Call {
@@ -84,12 +87,12 @@ impl WasmFunction {
         &self,
         code: impl Future<Output = Result<T>> + Send + 'static,
         session: &Arc<Session>,
-        deadline: Instant,
+        time: Time,
     ) -> Guest<T> {
-        Guest::new(code, session.clone(), deadline, self.0.clone())
+        Guest::new(code, session.clone(), time, self.0.clone())
     }
 
-    async fn run(&self, args: String, session: Arc<Session>, deadline: Instant) -> Result<Output> {
+    async fn run(&self, args: String, session: Arc<Session>, time: Time) -> Result<Output> {
         let allowed = self.limits().request;
         if args.len() as u64 > allowed {
             return Body::from(Bytes::from(args)).collect(allowed).await.map(|_| Output::Run(String::new()));
@@ -101,24 +104,19 @@ impl WasmFunction {
             let (answer,) = run.call_async(&mut *store, (&args,)).await?;
             Ok(answer)
         });
-        let answer = self.guest(code, &session, deadline).await?;
+        let answer = self.guest(code, &session, time).await?;
         if answer.len() as u64 > limit {
             return Err(Error::limit("run guest", "response", limit, format!("{} bytes", answer.len())));
         }
         Ok(Output::Run(answer))
     }
 
-    async fn http(
-        &self,
-        request: http::Request<Body>,
-        session: Arc<Session>,
-        deadline: Instant,
-    ) -> Result<Output> {
+    async fn http(&self, request: http::Request<Body>, session: Arc<Session>, time: Time) -> Result<Output> {
         let request = crate::request::bounded(request, self.limits().request, &session)?;
         let call = self.call(&session, self.context_if_needed(&session)?);
         let guest = match self.0.contract {
-            Contract::Http03 => self.guest(http03::handle(call, request), &session, deadline),
-            _ => self.guest(http02::handle(call, request), &session, deadline),
+            Contract::Http03 => self.guest(http03::handle(call, request), &session, time),
+            _ => self.guest(http02::handle(call, request), &session, time),
         };
         crate::response::respond(guest, session, self.limits().response).await
     }
@@ -128,15 +126,16 @@ impl WasmFunction {
         args: Vec<String>,
         stdin: Body,
         session: Arc<Session>,
-        deadline: Instant,
+        time: Time,
     ) -> Result<Output> {
-        let collected = tokio::time::timeout_at(deadline.into(), stdin.collect(self.limits().request)).await;
-        let stdin = collected.map_err(|_| Error::new(ErrorKind::Timeout, "read stdin", "stdin did not end in time"))??;
+        let collected = tokio::time::timeout_at(time.0.into(), stdin.collect(self.limits().request)).await;
+        let stdin = collected
+            .map_err(|_| Error::new(ErrorKind::Timeout, "read stdin", "stdin did not end in time"))??;
         let (wasi, written) = self.context(&session, args, stdin)?;
         let call = self.call(&session, Some(wasi));
         let exit_code = match self.0.contract {
-            Contract::Cli03 => self.guest(command::run03(call), &session, deadline).await?,
-            _ => self.guest(command::run02(call), &session, deadline).await?,
+            Contract::Cli03 => self.guest(command::run03(call), &session, time).await?,
+            _ => self.guest(command::run02(call), &session, time).await?,
         };
         Ok(Output::Command { exit_code, stdout: written.stdout.take(), stderr: written.stderr.take() })
     }
@@ -164,6 +163,7 @@ impl Call {
             Ok(instance) => {
                 let ready = Instant::now();
                 control.record(Phase::Instantiate, ready - begun);
+                self.session.begin(ready);
                 let outcome = body(&mut self.store, instance, function.export).await;
                 control.record(Phase::Execute, ready.elapsed());
                 outcome
@@ -191,24 +191,28 @@ impl Function for WasmFunction {
     }
 
     fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Output>> {
-        let Invocation { input, control, deadline } = invocation;
+        let Invocation { input, control, deadline, timeout } = invocation;
+        let time = (deadline, timeout);
         Box::pin(async move {
             let session = Session::new(control.clone());
             let outcome = match (input, self.0.contract) {
-                (Input::Run(args), Contract::Run) => self.run(args, session, deadline).await,
+                (Input::Run(args), Contract::Run) => self.run(args, session, time).await,
                 (Input::Http(request), Contract::Http02 | Contract::Http03) => {
-                    self.http(request, session, deadline).await
+                    self.http(request, session, time).await
                 }
                 (Input::Command { args, stdin }, Contract::Cli02 | Contract::Cli03) => {
-                    self.command(args, stdin, session, deadline).await
+                    self.command(args, stdin, session, time).await
                 }
                 (Input::Run(_), _) => Err(self.wrong_input("a string")),
                 (Input::Http(_), _) => Err(self.wrong_input("an HTTP request")),
                 (Input::Command { .. }, _) => Err(self.wrong_input("arguments and stdin")),
             };
-            if let Err(error) = &outcome {
-                // Counts only where no guest was started that could have said so.
-                control.finish(Err(error));
+            match &outcome {
+                // A guest that failed has said so already; this counts where none was started, or its answer was refused.
+                Err(error) => control.finish(Err(error)),
+                // Its guest may go on.
+                Ok(Output::Http(_)) => {}
+                Ok(_) => control.finish(Ok(())),
             }
             outcome
         })

@@ -2,13 +2,19 @@
 
 use crate::capture::Capture;
 use crate::function::Prepared;
+use crate::host::Host;
 use crate::session::Session;
 use bytes::Bytes;
 use http::uri::Scheme;
 use http_body_util::BodyExt;
 use limes_core::{DirectoryGrant, Error, ErrorKind, Grants, Result};
 use std::sync::Arc;
-use wasmtime_wasi::sockets::SocketAddrUse;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::p2::Network;
+use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::{Host as _, ResolveAddressStream};
+use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode;
+use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsView};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody, WasiHttpHooks};
 
@@ -46,9 +52,8 @@ pub(crate) fn wasi_context(
         }
         wasi.stdout(stdio.stdout).stderr(stdio.stderr);
     }
-    wasi.allow_tcp(!grants.tcp.is_empty())
-        .allow_udp(!grants.udp.is_empty())
-        .allow_ip_name_lookup(grants.dns);
+    // Each connection and datagram is checked below, each look-up in `define_name_lookup`.
+    wasi.allow_tcp(true).allow_udp(true).allow_ip_name_lookup(grants.dns);
     let (function, session) = (function.clone(), session.clone());
     wasi.socket_addr_check(move |address, usage| {
         let allowed = socket_allowed(&function.grants, &session, address, usage);
@@ -82,18 +87,41 @@ fn socket_allowed(
 ) -> bool {
     let (grant, patterns) = match usage {
         // Before it connects or sends, a socket is bound to any free port; it reaches nothing by that.
-        SocketAddrUse::TcpBind if address.port() == 0 => return !grants.tcp.is_empty(),
-        SocketAddrUse::UdpBind if address.port() == 0 => return !grants.udp.is_empty(),
+        SocketAddrUse::TcpBind | SocketAddrUse::UdpBind if address.port() == 0 => return true,
         SocketAddrUse::TcpBind | SocketAddrUse::TcpConnect => ("tcp", &grants.tcp),
         SocketAddrUse::UdpBind | SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => ("udp", &grants.udp),
         // Functions are called through their contract; there is no grant to listen.
-        SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => return false,
+        SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => {
+            session.deny("tcp", format!("listen on {address}"));
+            return false;
+        }
     };
     let allowed = patterns.iter().any(|pattern| pattern.covers(&address));
     if !allowed {
         session.deny(grant, address.to_string());
     }
     allowed
+}
+
+/// Puts a check of the `dns` grant before `wasi:sockets/ip-name-lookup@0.2`, so that a refusal is noted.
+pub(crate) fn define_name_lookup(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    let mut lookup = linker.instance("wasi:sockets/ip-name-lookup@0.2.12")?;
+    lookup.func_wrap(
+        "resolve-addresses",
+        |mut store: StoreContextMut<'_, Host>, (network, name): (Resource<Network>, String)| {
+            let host = store.data_mut();
+            if !host.function().grants.dns {
+                host.session.deny("dns", name);
+                return Ok((Err(ErrorCode::AccessDenied),));
+            }
+            let stream: Result<Resource<ResolveAddressStream>, _> =
+                host.sockets().resolve_addresses(network, name);
+            match stream {
+                Ok(stream) => Ok((Ok(stream),)),
+                Err(error) => Ok((Err(error.downcast()?),)),
+            }
+        },
+    )
 }
 
 /// Outbound HTTP through the grants, for wasi:http 0.2 and 0.3 alike.

@@ -1,22 +1,24 @@
 //! A guest on its way: polled where its caller polls, ended by its deadline, its limits, or a stop.
 
-use crate::function::Prepared;
+use crate::function::{Prepared, Time};
 use crate::session::Session;
 use limes_core::{Error, ErrorKind, Result, StopReason};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
-/// Drives one guest to its end and reports that end, exactly once, to the invocation's control.
+/// Drives one guest to its end, and reports to the invocation's control when that is a failure. Success is reported by
+/// whoever takes the answer: it may not be what was promised.
 ///
 /// Dropping it ends the guest at once.
 pub(crate) struct Guest<T> {
     code: Option<Pin<Box<dyn Future<Output = Result<T>> + Send>>>,
     session: Arc<Session>,
     deadline: Instant,
+    timeout: Duration,
     /// Made only when the guest first waits: most never do.
     timer: Option<Pin<Box<Sleep>>>,
     function: Arc<Prepared>,
@@ -26,11 +28,11 @@ impl<T> Guest<T> {
     pub fn new(
         code: impl Future<Output = Result<T>> + Send + 'static,
         session: Arc<Session>,
-        deadline: Instant,
+        (deadline, timeout): Time,
         function: Arc<Prepared>,
     ) -> Self {
         function.engine.enter();
-        Self { code: Some(Box::pin(code)), session, deadline, timer: None, function }
+        Self { code: Some(Box::pin(code)), session, deadline, timeout, timer: None, function }
     }
 
     fn end(&mut self, outcome: Result<T>) -> Poll<Result<T>> {
@@ -38,7 +40,9 @@ impl<T> Guest<T> {
             self.session.mark_failing();
         }
         self.code = None;
-        self.session.control.finish(outcome.as_ref().map(drop));
+        if let Err(error) = &outcome {
+            self.session.control.finish(Err(error));
+        }
         Poll::Ready(outcome)
     }
 
@@ -52,7 +56,7 @@ impl<T> Guest<T> {
     }
 
     fn timed_out(&self) -> Error {
-        let allowed = self.deadline.saturating_duration_since(self.session.control.started()).as_millis();
+        let allowed = self.timeout.as_millis();
         Error::new(
             ErrorKind::Timeout,
             "run guest",
@@ -69,7 +73,11 @@ impl<T> Future for Guest<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
         let this = self.get_mut();
         let Some(code) = &mut this.code else {
-            return Poll::Ready(Err(Error::new(ErrorKind::Internal, "run guest", "the guest has ended already")));
+            return Poll::Ready(Err(Error::new(
+                ErrorKind::Internal,
+                "run guest",
+                "the guest has ended already",
+            )));
         };
         if let Poll::Ready(outcome) = code.as_mut().poll(cx) {
             return this.end(outcome);

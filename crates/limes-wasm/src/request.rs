@@ -32,7 +32,11 @@ pub(crate) fn bounded(
             head.headers.insert(HOST, http::HeaderValue::from_static("localhost"));
         }
         Some(false) => {
-            return Err(Error::new(ErrorKind::InvalidArgument, "read request", "the Host header is not text"));
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "read request",
+                "the Host header is not text",
+            ));
         }
     }
     let incoming = Incoming { body, left: limit, limit, session: session.clone() };
@@ -43,7 +47,9 @@ fn too_large(limit: u64, found: u64) -> Error {
     Error::new(
         ErrorKind::RequestTooLarge,
         "read body",
-        format!("the body is larger than {limit} bytes (at least {found}); send less or raise `limits.request`"),
+        format!(
+            "the body is larger than {limit} bytes (at least {found}); send less or raise `limits.request`"
+        ),
     )
     .with("limit", "request")
     .with("allowed", limit)
@@ -61,7 +67,10 @@ impl HttpBody for Incoming {
     type Data = Bytes;
     type Error = HttpError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         let this = self.get_mut();
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else { return Poll::Pending };
         Poll::Ready(frame.map(|frame| {

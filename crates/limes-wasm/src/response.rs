@@ -5,12 +5,11 @@ use crate::session::{Head, Session};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
-use limes_core::{Body, Error, ErrorKind, Output, Phase, Result, StopReason};
+use limes_core::{Body, Error, ErrorKind, Output, Result, StopReason};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 use wasmtime_wasi_http::WasiBody;
 
 /// Runs `guest` until it has ended, or waits with its response head set: then the body streams.
@@ -18,7 +17,6 @@ use wasmtime_wasi_http::WasiBody;
 /// A guest that has ended by then (nearly all) hands its body over as bytes; no task, no channel to
 /// poll, one write to the socket. `limit` is in bytes of body.
 pub(crate) async fn respond(mut guest: Guest<()>, session: Arc<Session>, limit: u64) -> Result<Output> {
-    let begun = Instant::now();
     let mut early = None;
     let ended = poll_fn(|cx| match Pin::new(&mut guest).poll(cx) {
         Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
@@ -28,23 +26,25 @@ pub(crate) async fn respond(mut guest: Guest<()>, session: Arc<Session>, limit: 
         }
     })
     .await;
-    session.control.record(Phase::FirstByte, begun.elapsed());
     if let Some(outcome) = ended {
         outcome?;
         let response = take_response(session.take_head(), &session)?;
-        return whole(response, limit).await.map(Output::Http).map_err(|error| session.blame_denial(error));
+        let response = whole(response, limit).await.map_err(|error| session.blame_denial(error))?;
+        session.control.finish(Ok(()));
+        return Ok(Output::Http(response));
     }
     let response = take_response(early, &session)?;
     let watched = session.clone();
     tokio::spawn(async move {
-        if let Err(error) = guest.await {
-            watched.fail(error);
+        match guest.await {
+            Ok(()) => watched.end_half(),
+            Err(error) => watched.fail(error),
         }
     });
-        let announced = response.headers().get(http::header::CONTENT_LENGTH);
+    let announced = response.headers().get(http::header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
     Ok(Output::Http(response.map(|body| {
-        Body::stream(Streaming { body, session, sent: 0, announced, limit, ended: false })
+        Body::stream(Streaming { body, session, sent: 0, announced, limit, broken: false, ended: false })
     })))
 }
 
@@ -109,6 +109,8 @@ struct Streaming {
     /// The `content-length`: a server asks for no frame past it.
     announced: Option<u64>,
     limit: u64,
+    /// The guest is failing; what it failed with is still to come.
+    broken: bool,
     ended: bool,
 }
 
@@ -121,11 +123,16 @@ impl HttpBody for Streaming {
         if this.ended {
             return Poll::Ready(None);
         }
-        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else { return Poll::Pending };
+        let frame = match this.broken {
+            true => None,
+            false => match Pin::new(&mut this.body).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => return Poll::Pending,
+            },
+        };
         let error = match frame {
             Some(Ok(frame)) => {
-                let size = frame.data_ref().map_or(0, |data| data.len() as u64);
-                this.sent += size;
+                this.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if this.sent <= this.limit {
                     return Poll::Ready(Some(Ok(frame)));
                 }
@@ -133,18 +140,22 @@ impl HttpBody for Streaming {
                 this.session.control.stop(StopReason::Requested);
                 too_large(this.limit)
             }
-            // A body whose guest is gone ends; only a guest that did not fail has finished it.
-            None if !this.session.is_failing() => {
+            // A body whose guest is gone ends, or breaks; only a guest that did not fail has finished it.
+            None | Some(Err(_)) if this.session.is_failing() => {
+                this.broken = true;
+                match this.session.poll_failure(cx) {
+                    Poll::Ready(error) => error,
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            Some(Err(error)) => unfinished(&error),
+            None => {
                 this.ended = true;
                 return Poll::Ready(None);
             }
-            None => {
-                let gone = Error::new(ErrorKind::GuestFailure, "run guest", "the function failed before its response ended");
-                this.session.take_failure().unwrap_or(gone)
-            }
-            Some(Err(error)) => this.session.take_failure().unwrap_or_else(|| unfinished(&error)),
         };
         this.ended = true;
+        this.session.control.finish(Err(&error));
         Poll::Ready(Some(Err(error)))
     }
 
@@ -162,5 +173,6 @@ impl Drop for Streaming {
         if !self.ended && self.announced != Some(self.sent) {
             self.session.control.stop(StopReason::ClientGone);
         }
+        self.session.end_half();
     }
 }

@@ -53,7 +53,8 @@ impl Environment {
     fn new(settings: EngineSettings) -> Result<Self> {
         let engine = Arc::new(Engine::new(settings)?);
         let linker = linker(engine.wasmtime(), settings.concurrent).map_err(|error| {
-            Error::new(ErrorKind::Internal, "start engine", "cannot define the host's functions").from_source(error)
+            Error::new(ErrorKind::Internal, "start engine", "cannot define the host's functions")
+                .from_source(error)
         })?;
         Ok(Self { engine, linker })
     }
@@ -69,6 +70,7 @@ fn linker(engine: &wasmtime::Engine, concurrent: bool) -> wasmtime::Result<Linke
     io::error::add_to_linker::<_, HasTable>(&mut linker, Host::table)?;
     io::poll::add_to_linker::<_, HasTable>(&mut linker, Host::table)?;
     io::streams::add_to_linker::<_, HasTable>(&mut linker, Host::table)?;
+    crate::grants::define_name_lookup(&mut linker)?;
     linker.allow_shadowing(false);
     if concurrent {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
@@ -89,9 +91,9 @@ impl WasmSandbox {
     /// # Errors
     /// The engine does not start, or the cache directory cannot be made private.
     pub fn new(settings: Settings) -> Result<Self> {
-        let cache = settings.cache_dir.as_deref().map(|dir| Cache::open(dir, settings.cache_bytes)).transpose()?;
-        let sandbox =
-            Self { compiler: CompileService::new(cache), environments: Mutex::default(), settings };
+        let cache =
+            settings.cache_dir.as_deref().map(|dir| Cache::open(dir, settings.cache_bytes)).transpose()?;
+        let sandbox = Self { compiler: CompileService::new(cache), environments: Mutex::default(), settings };
         sandbox.environment(Limits::default().stack, false)?;
         Ok(sandbox)
     }
@@ -107,8 +109,10 @@ impl WasmSandbox {
         let (environment, loaded) = self.compiled(bytes, limits.stack)?;
         let engine = environment.engine.wasmtime();
         let Loaded { component, contract, export, timing } = loaded;
-        let pre =
-            environment.linker.instantiate_pre(&component).map_err(|error| link_error(engine, &component, error))?;
+        let pre = environment
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| link_error(engine, &component, error))?;
         let function = function::Prepared {
             name: if name.is_empty() { "function".to_owned() } else { name.to_owned() },
             engine: environment.engine.clone(),
@@ -176,7 +180,11 @@ impl WasmSandbox {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
                 "load",
-                format!("limits.stack is {stack} bytes; it must be from {} to {}", STACK_RANGE.start(), STACK_RANGE.end()),
+                format!(
+                    "limits.stack is {stack} bytes; it must be from {} to {}",
+                    STACK_RANGE.start(),
+                    STACK_RANGE.end()
+                ),
             ));
         }
         let slots = (stack == Limits::default().stack).then_some(self.settings.slots);
@@ -197,7 +205,11 @@ impl Sandbox for WasmSandbox {
     }
 
     fn prepare(&self, spec: &FunctionSpec) -> Result<Prepared> {
-        let bytes = read_file(&spec.component)?;
+        let bytes = std::fs::read(&spec.component).map_err(|error| {
+            let path = spec.component.display();
+            let message = format!("`{path}`, deployed as `{}`, cannot be read; deploy it again", spec.name);
+            Error::new(ErrorKind::CorruptedState, "load", message).from_source(error)
+        })?;
         let found = Digest::of(&bytes);
         if Digest::from_hex(&spec.digest) != Some(found) {
             return Err(Error::new(
@@ -218,14 +230,10 @@ impl Sandbox for WasmSandbox {
 /// Reads a component file.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] when there is none, [`ErrorKind::Io`] when it cannot be read.
+/// [`ErrorKind::Io`] when there is none, or it cannot be read.
 pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|error| {
-        let kind = match error.kind() {
-            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-            _ => ErrorKind::Io,
-        };
-        Error::new(kind, "load", format!("cannot read `{}`", path.display())).from_source(error)
+        Error::new(ErrorKind::Io, "load", format!("cannot read `{}`", path.display())).from_source(error)
     })
 }
 

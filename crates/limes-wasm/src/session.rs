@@ -1,9 +1,12 @@
 //! What one invocation shares between its guest, its observers and its response.
 
-use limes_core::{Control, Error, ErrorKind, LogStream, Result};
+use futures_util::task::AtomicWaker;
+use limes_core::{Control, Error, ErrorKind, LogStream, Phase, Result};
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Instant;
 use wasmtime_wasi_http::WasiBody;
 
 /// State outside the store: the guest's host functions write it, the driver and the response read it.
@@ -13,6 +16,12 @@ pub(crate) struct Session {
     breached: AtomicBool,
     /// Set before the store of a failed guest goes: its half-written body then ends in an error, not as if complete.
     failing: AtomicBool,
+    /// When the guest's code began.
+    begun: OnceLock<Instant>,
+    /// Whether the guest, or else its body, has come to its end without failing.
+    half_ended: AtomicBool,
+    /// Who waits for the failure of a guest that is failing.
+    waiting: AtomicWaker,
     state: Mutex<State>,
 }
 
@@ -36,7 +45,15 @@ pub(crate) type Head = Result<http::Response<WasiBody>, String>;
 
 impl Session {
     pub fn new(control: Arc<Control>) -> Arc<Self> {
-        Arc::new(Self { control, breached: AtomicBool::new(false), failing: AtomicBool::new(false), state: Mutex::default() })
+        Arc::new(Self {
+            control,
+            breached: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
+            begun: OnceLock::new(),
+            half_ended: AtomicBool::new(false),
+            waiting: AtomicWaker::new(),
+            state: Mutex::default(),
+        })
     }
 
     /// A limit was passed: the guest ends with `error` as soon as it can be made to. The first breach stays.
@@ -77,8 +94,16 @@ impl Session {
         .from_source(error)
     }
 
+    /// The guest's code begins at `now`.
+    pub fn begin(&self, now: Instant) {
+        let _ = self.begun.set(now);
+    }
+
     /// The guest set its response.
     pub fn respond(&self, head: Head) {
+        if let Some(begun) = self.begun.get() {
+            self.control.record(Phase::FirstByte, begun.elapsed());
+        }
         self.state.lock().head = Some(head);
     }
 
@@ -94,12 +119,25 @@ impl Session {
         self.failing.load(Ordering::Acquire)
     }
 
+    /// The guest, or its streaming body, has ended: when both have, the invocation has succeeded.
+    pub fn end_half(&self) {
+        if self.half_ended.swap(true, Ordering::AcqRel) {
+            self.control.finish(Ok(()));
+        }
+    }
+
     /// The guest failed after its response head was taken: for the body to report.
     pub fn fail(&self, error: Error) {
         self.state.lock().failure.get_or_insert(error);
+        self.waiting.wake();
     }
 
-    pub fn take_failure(&self) -> Option<Error> {
-        self.state.lock().failure.take()
+    /// What a guest that [is failing](Self::is_failing) failed with.
+    pub fn poll_failure(&self, cx: &mut Context<'_>) -> Poll<Error> {
+        self.waiting.register(cx.waker());
+        match self.state.lock().failure.take() {
+            Some(error) => Poll::Ready(error),
+            None => Poll::Pending,
+        }
     }
 }

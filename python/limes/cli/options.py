@@ -128,7 +128,9 @@ def _parameters() -> dict[str, inspect.Parameter]:
 
 
 def _read(given: dict[str, Any]) -> dict[str, Any]:
-    settings = {name: _as_number(value) for name, value in given.items() if value not in (None, [], False)}
+    # By identity: 0 is a setting, though it equals False.
+    missing = [name for name, value in given.items() if value is None or value is False or value == []]
+    settings = {name: _as_number(value) for name, value in given.items() if name not in missing}
     if "env" in settings:
         settings["env"] = dict(_split_env(text) for text in settings["env"])
     if "dirs" in settings:

@@ -1,0 +1,72 @@
+"""Whatever bytes come, they are loaded or refused."""
+
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from tests.conftest import guest_path
+
+from limes import BadComponent, LimesError, Runtime, UnsupportedContract
+
+SEED = 20_240_601
+GUESTS = ["wat_echo", "table_bomb", "http_hello"]
+MUTATIONS = 200
+TRUNCATIONS = 60
+
+
+def _mutations(data: bytes, seed: int) -> Iterator[bytes]:
+    """The same damaged copies each time: bits flipped, bytes changed, parts cut out, doubled, cut off."""
+    draw = random.Random(seed)
+    for number in range(MUTATIONS):
+        copy = bytearray(data)
+        start = draw.randrange(len(copy))
+        end = min(len(copy), start + draw.randrange(1, 64))
+        match number % 5:
+            case 0:
+                copy[start] ^= 1 << draw.randrange(8)
+            case 1:
+                copy[start:end] = draw.randbytes(end - start)
+            case 2:
+                del copy[start:end]
+            case 3:
+                copy[start:start] = copy[start:end]
+            case _:
+                for _ in range(8):
+                    copy[draw.randrange(len(copy))] = draw.choice((0, 1, 0x7F, 0x80, 0xFF))
+        yield bytes(copy)
+    for _ in range(TRUNCATIONS):
+        yield data[: draw.randrange(len(data))]
+
+
+@pytest.mark.parametrize("name", GUESTS)
+def test_a_damaged_component_is_loaded_or_refused(name: str) -> None:
+    runtime = Runtime(jit=True)
+    data = guest_path(name).read_bytes()
+    loaded = refused = 0
+    for damaged in _mutations(data, SEED):
+        try:
+            function = runtime.load(damaged, timeout="100ms")
+        except (BadComponent, UnsupportedContract) as error:
+            assert str(error)
+            refused += 1
+            continue
+        loaded += 1
+        with suppress(LimesError):
+            function.http() if function.contract == "http02" else function.run("x")
+    assert loaded + refused == MUTATIONS + TRUNCATIONS
+    assert refused > TRUNCATIONS / 2
+    assert runtime.load(guest_path("hello")).run("still").output == "Hello, still!"
+
+
+@pytest.mark.parametrize("size", [1, 4, 7, 8, 9, 100, 10_000])
+def test_random_bytes_are_refused(runtime: Runtime, size: int) -> None:
+    draw = random.Random(SEED)
+    for head in (b"", b"\0asm", b"\0asm\x0d\0\1\0", b"\0asm\1\0\0\0", b"(component ", b"(module "):
+        with pytest.raises((BadComponent, UnsupportedContract)):
+            runtime.load(head + draw.randbytes(size))
+
+
+def test_text_of_many_brackets_is_refused(runtime: Runtime) -> None:
+    with pytest.raises(BadComponent):
+        runtime.load(b"(component " + b"(" * 200_000)
