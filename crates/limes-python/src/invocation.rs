@@ -18,7 +18,7 @@ const SIGNAL_CHECK: Duration = Duration::from_millis(50);
 enum State {
     New(BoxFuture<'static, Result<Completed>>),
     Going,
-    Over(Result<Completed>),
+    Over(Box<Result<Completed>>),
     Taken,
 }
 
@@ -97,7 +97,7 @@ impl Invocation {
         let state = self.state.clone();
         self.runtime.spawn(async move {
             let completed = future.await;
-            *state.lock().unwrap_or_else(PoisonError::into_inner) = State::Over(completed);
+            *state.lock().unwrap_or_else(PoisonError::into_inner) = State::Over(Box::new(completed));
             Python::attach(|py| {
                 if let Err(error) = done.call0(py) {
                     error.write_unraisable(py, None);
@@ -111,7 +111,7 @@ impl Invocation {
         let taken = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             match std::mem::replace(&mut *state, State::Taken) {
-                State::Over(completed) => Ok(completed),
+                State::Over(completed) => Ok(*completed),
                 other => {
                     *state = other;
                     Err(misuse("this invocation is not over, or its outcome was taken already"))
