@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from limes import Runtime, Timing
+from limes import Runtime
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPONENT = ROOT / "guests" / "build" / "hello.wasm"
@@ -41,14 +41,14 @@ def library(console: Console, cache: Path) -> None:
     console.rule("[bold]the library[/bold]", align="left")
     console.print('Runtime().load("hello.wasm").run("world")')
     table = phases_table("first load", "from the cache", "same function again")
-    columns = []
+    columns: list[dict[str, Any]] = []
     function = Runtime(cache_dir=cache).load(COMPONENT)
     result = function.run("world")
-    columns.append(result.timing)
+    columns.append(result.timing.to_json())
     console.print(f"  -> [bold green]{result.output}[/bold green]")
     function = Runtime(cache_dir=cache).load(COMPONENT)
-    columns.append(function.run("world").timing)
-    columns.append(function.run("world").timing)
+    columns.append(function.run("world").timing.to_json())
+    columns.append(function.run("world").timing.to_json())
     fill(table, columns)
     console.print(table)
 
@@ -74,7 +74,7 @@ def node(console: Console, home: Path) -> None:
                 f"  -> [bold green]{answer}[/bold green] in {took / 1e6:.2f} ms, the client included"
             )
             console.print("limes invoke hello world")
-            timings = [Timing(**limes(home, "invoke", "hello", "world")["timing"]) for _ in range(2)]
+            timings = [limes(home, "invoke", "hello", "world")["timing"] for _ in range(2)]
             table = phases_table("one request", "another")
             fill(table, timings)
             console.print(table)
@@ -98,10 +98,10 @@ def phases_table(*columns: str) -> Table:
     return table
 
 
-def fill(table: Table, timings: list[Timing]) -> None:
+def fill(table: Table, timings: list[dict[str, Any]]) -> None:
     """Add a row for each phase that happened in any of the calls."""
     for phase in PHASES:
-        values = [getattr(timing, phase) for timing in timings]
+        values = [timing[phase] for timing in timings]
         if any(values):
             table.add_row(phase, *(f"{value / 1e3:,.1f}" if value else "-" for value in values))
 
