@@ -148,7 +148,8 @@ type Exchange = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Ht
 
 impl WasiHttpHooks for Outbound {
     fn is_forbidden_header(&mut self, name: &http::HeaderName) -> bool {
-        wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS.contains(name)
+        static FORBIDDEN: [http::HeaderName; 9] = wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
+        FORBIDDEN.contains(name)
     }
 
     fn send_request(

@@ -71,6 +71,7 @@ fn linker(engine: &wasmtime::Engine, concurrent: bool) -> wasmtime::Result<Linke
     io::poll::add_to_linker::<_, HasTable>(&mut linker, Host::table)?;
     io::streams::add_to_linker::<_, HasTable>(&mut linker, Host::table)?;
     crate::grants::define_name_lookup(&mut linker)?;
+    crate::http02::define(&mut linker)?;
     linker.allow_shadowing(false);
     if concurrent {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
