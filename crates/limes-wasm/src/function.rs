@@ -96,7 +96,7 @@ impl WasmFunction {
     async fn run(&self, args: String, session: Arc<Session>, time: Time) -> Result<Output> {
         let allowed = self.limits().request;
         if args.len() as u64 > allowed {
-            return Body::from(Bytes::from(args)).collect(allowed).await.map(|_| Output::Run(String::new()));
+            return Err(Error::request_too_large(allowed, args.len() as u64));
         }
         let call = self.call(&session, self.context_if_needed(&session)?);
         let limit = self.limits().response;
