@@ -6,7 +6,8 @@ import ctypes
 import os
 import signal
 import time
-from dataclasses import replace
+from contextlib import chdir
+from dataclasses import dataclass
 from pathlib import Path
 
 from limes.errors import GuestFailure, Unavailable, from_os
@@ -23,8 +24,9 @@ _EVENT_EXIT = 6
 class ProcessTarget:
     """One native program.
 
-    Its cold start is what it takes until the kernel has made the process and its image (``posix_spawn`` returns
-    then); the dynamic loader and all that follows count as execution.
+    A program that can say what its function took (``--time 1``, as those of ``functions/`` can) is asked to: all
+    else is the process. Of any other, the process is what passes until the kernel has made it and its image
+    (``posix_spawn`` returns then), and the dynamic loader and all that follows count as execution.
     """
 
     caveat = ""
@@ -33,49 +35,63 @@ class ProcessTarget:
         """Nothing happens yet; the program runs in the workload's own folder below `workspace`."""
         self._workload = workload
         self._workspace = workspace
+        self._folder = workspace
         self._command: list[str] = []
-        self._environment: dict[str, str] = {}
         self._resident = 0
+        self._answer = b""
 
     def prepare(self) -> None:
-        """Find the program, and see once how much memory it holds at its end."""
-        if self._workload.native is None:
-            raise Unavailable(f"{self._workload.name} has no native program", operation="study")
-        self._workload.granted(self._workspace)
-        self._command = [str(self._workload.native), *self._workload.call.args.split()]
-        if self._workload.folder is not None:
-            self._environment["LIMES_DATA"] = str(self._workspace / self._workload.name)
-        self._resident = resident_at_exit(self._command, self._environment)
+        """Find the program, take its answer, and see once how much memory it holds at its end."""
+        workload = self._workload
+        if workload.native is None:
+            raise Unavailable(f"{workload.name} has no native program", operation="study")
+        workload.granted(self._workspace)
+        if workload.folder is not None:
+            self._folder = self._workspace / workload.name
+        args = [workload.call.args] if workload.call.args else []
+        self._command = [str(workload.native), *args]
+        with chdir(self._folder):
+            self._resident = resident_at_exit(self._command)
+        if workload.native_times:
+            self._answer = self._run(Meter()).answer.rstrip(b"\n")
+            self._command = [str(workload.native), "--time", "1", *args]
 
     def measure(self) -> Sample:
         """Run the program to its end."""
         meter = Meter()
+        ran = self._run(meter)
+        execute, answer = ran.after_spawn_ns, ran.answer
+        if self._workload.native_times:
+            execute, answer = int(ran.answer), self._answer
+        phases = {"process": ran.wall_ns - execute, "execute": execute}
+        return Sample(
+            meter.wall_ns, with_boundary(phases, meter.wall_ns), meter.resources, self._resident, answer
+        )
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _run(self, meter: Meter) -> _Ran:
         # A file in memory takes all of the answer without anyone reading along.
         output = os.memfd_create("answer")
         try:
-            with meter.running():
+            with chdir(self._folder), meter.running():
                 began = time.perf_counter_ns()
                 process = self._spawn(output)
                 spawned = time.perf_counter_ns() - began
                 _, status = os.waitpid(process, 0)
                 ended = time.perf_counter_ns() - began
             _check(status, self._command)
-            answer = os.pread(output, os.fstat(output).st_size, 0)
+            return _Ran(ended, ended - spawned, os.pread(output, os.fstat(output).st_size, 0))
         finally:
             os.close(output)
-        phases = {"process": spawned, "execute": ended - spawned}
-        sample = Sample(meter.wall_ns, with_boundary(phases, meter.wall_ns), meter.resources, 0, answer)
-        return replace(sample, resident_bytes=self._resident)
-
-    def close(self) -> None:
-        """Nothing is held."""
 
     def _spawn(self, output: int) -> int:
         try:
             return os.posix_spawn(
                 self._command[0],
                 self._command,
-                self._environment,
+                {},
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_DUP2, output, 1),
@@ -85,14 +101,21 @@ class ProcessTarget:
             raise from_os(error, "study", f"cannot run '{self._command[0]}'") from error
 
 
-def resident_at_exit(command: list[str], environment: dict[str, str]) -> int:
+@dataclass(frozen=True)
+class _Ran:
+    wall_ns: int
+    after_spawn_ns: int
+    answer: bytes
+
+
+def resident_at_exit(command: list[str]) -> int:
     """Bytes that only this program holds, at its end: what one more of it would take.
 
     The program is stopped by ptrace when it exits, while its memory is still there. 0 where that is not allowed.
     """
     child = os.fork()
     if child == 0:
-        _be_traced(command, environment)
+        _be_traced(command)
     try:
         _, status = os.waitpid(child, 0)
         if not os.WIFSTOPPED(status):
@@ -114,14 +137,14 @@ def private_bytes(pid: int) -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
 
 
-def _be_traced(command: list[str], environment: dict[str, str]) -> None:
+def _be_traced(command: list[str]) -> None:
     """In the child: let the parent follow, and become the program. Never returns."""
     try:
         null = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(null, stream)
         _ptrace(_PTRACE_TRACEME, 0, 0)
-        os.execve(command[0], command, environment)  # noqa: S606 (no shell is wanted)
+        os.execve(command[0], command, {})  # noqa: S606 (no shell is wanted)
     finally:
         os._exit(127)
 

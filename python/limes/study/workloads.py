@@ -53,6 +53,8 @@ class Workload:
     component: Path
     native: Path | None = None
     """The same function as a program of this machine; None when there is none."""
+    native_times: bool = False
+    """Whether the program takes ``--time 1`` and then prints, instead of its answer, what its function took in ns."""
     call: Call = field(default_factory=Call)
     options: dict[str, Any] = field(default_factory=dict)
     """Limits and grants, as :meth:`limes.Runtime.load` takes them."""
@@ -145,6 +147,7 @@ def _shipped(built: Path, name: str) -> Workload:
         name,
         built / f"{name}.wasm",
         native=program if os.access(program, os.X_OK) else None,
+        native_times=True,
         folder=folder if folder.is_dir() else None,
         paper=name,
     )
