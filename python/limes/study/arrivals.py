@@ -32,7 +32,9 @@ def poisson(rate: float, seconds: float, seed: int = 0) -> list[float]:
     return list(_until(seconds, _exponential(rate, random.Random(seed))))  # noqa: S311 (no secret)
 
 
-def bursty(rate: float, seconds: float, seed: int = 0, *, burst: float = 20.0, quiet: float = 280.0) -> list[float]:
+def bursty(
+    rate: float, seconds: float, seed: int = 0, *, burst: float = 20.0, quiet: float = 280.0
+) -> list[float]:
     """Bursts with silence between them: an interrupted Poisson process (Kuczura, 1973).
 
     Args:

@@ -97,7 +97,9 @@ class StudyFolder:
         except OSError as error:
             raise from_os(error, "study", f"cannot read '{file}'") from error
         except ValueError as error:
-            raise CorruptedState(f"{file} is no JSON: {error}; `--fresh` begins anew", operation="study") from None
+            raise CorruptedState(
+                f"{file} is no JSON: {error}; `--fresh` begins anew", operation="study"
+            ) from None
         if not isinstance(value, dict):
             raise CorruptedState(f"{file} is not that of a study; `--fresh` begins anew", operation="study")
         return value

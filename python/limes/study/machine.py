@@ -15,7 +15,9 @@ from limes import _native
 from limes.node import kvm
 
 EMULATED = "under emulation (QEMU's TCG, no KVM): many times slower than on a machine with KVM"
-UNASSISTED = "KVM without hardware assist: the guest's kernel-mode code was interpreted, and each exit is slow"
+UNASSISTED = (
+    "KVM without hardware assist: the guest's kernel-mode code was interpreted, and each exit is slow"
+)
 
 _PROGRAMS = {"qemu": "qemu-system-x86_64", "firecracker": "firecracker"}
 
@@ -64,9 +66,7 @@ def virtualisation_caveat(vmm: str) -> str:
 
 def settings_changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What differs between two descriptions so that their figures must not be put together."""
-    return [
-        key for key in before if key != "load_average_at_start" and before[key] != now.get(key)
-    ]
+    return [key for key in before if key != "load_average_at_start" and before[key] != now.get(key)]
 
 
 def _cpuinfo(key: str) -> str:

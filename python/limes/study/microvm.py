@@ -29,21 +29,21 @@ class MicrovmTarget:
         self.caveat = ""
 
     def prepare(self) -> None:
-        """Load the function into its sandbox, and call it once to see that it answers."""
+        """Load the function into its sandbox."""
+        machine: dict[str, Any] = {"vmm": self._cell.vmm, "mode": self._cell.mode}
+        if self._cell.sandbox == "unikernel":
+            machine["image"] = {"kernel": str(self._kernel())}
         options: dict[str, Any] = {
             **self._workload.granted(self._workspace),
             "sandbox": "microvm",
-            "vmm": self._cell.vmm,
-            "mode": self._cell.mode,
+            "microvm": machine,
         }
-        if self._cell.sandbox == "unikernel":
-            options["native"] = True
+        self.caveat = virtualisation_caveat(self._cell.vmm)
         try:
             runtime = Runtime(self._workspace / "cache")
             self._function = runtime.load(self._workload.component, name=self._workload.name, **options)
         except InvalidArgument as error:
-            raise Unavailable(f"no microVM sandbox in this build: {error.message}", operation="study") from error
-        self.caveat = virtualisation_caveat(self._cell.vmm)
+            raise Unavailable(f"not in this build: {error.message}", operation="study") from error
 
     def measure(self) -> Sample:
         """Make one call."""
@@ -62,6 +62,11 @@ class MicrovmTarget:
             meter.resident_bytes,
             answer_bytes(answer),
         )
+
+    def _kernel(self) -> Path:
+        if self._workload.unikernel is None:
+            raise Unavailable(f"{self._workload.name} has no native unikernel", operation="study")
+        return self._workload.unikernel
 
     def close(self) -> None:
         """Let go of the function and its VMs."""

@@ -20,7 +20,10 @@ CITATION = (
 )
 MACHINE = "the authors' machine (AMD, x86-64, 8 cores, 16 GB), not this one: only ratios within one machine carry over"
 
-EQUIVALENT = {"unikernel-firecracker": "Firecracker with Nanos, the native function", "wasm": "the paper's prototype"}
+EQUIVALENT = {
+    "unikernel-firecracker": "Firecracker with Nanos, the native function",
+    "wasm": "the paper's prototype",
+}
 """What ran in the paper where we have a cell of that name."""
 
 

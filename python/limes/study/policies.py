@@ -150,7 +150,7 @@ class Outcome:
     memory_mib_seconds: float
     """Memory held by instances that waited, times how long; what a call uses while it runs is not in it."""
     seconds: float
-    """From the first arrival to the end."""
+    """From the start, at 0, to the end."""
 
     @property
     def cold_rate(self) -> float:
@@ -165,7 +165,16 @@ class Outcome:
 
 def standard() -> list[Policy]:
     """The policies that a study compares."""
-    return [NoKeepAlive(), Fixed(10.0), Fixed(60.0), Fixed(600.0), Fixed(3600.0), Pool(1), Pool(4), Histogram()]
+    return [
+        NoKeepAlive(),
+        Fixed(10.0),
+        Fixed(60.0),
+        Fixed(600.0),
+        Fixed(3600.0),
+        Pool(1),
+        Pool(4),
+        Histogram(),
+    ]
 
 
 def replay(arrivals: Sequence[float], policy: Policy, costs: Costs, until: float | None = None) -> Outcome:
@@ -181,7 +190,7 @@ def replay(arrivals: Sequence[float], policy: Policy, costs: Costs, until: float
     simulation = _Simulation(policy, costs, end)
     for at in arrivals:
         simulation.call(at)
-    return simulation.outcome(len(arrivals), end - (arrivals[0] if arrivals else 0.0))
+    return simulation.outcome(len(arrivals))
 
 
 class _Simulation:
@@ -210,14 +219,14 @@ class _Simulation:
         took = self._costs.execute_seconds + (self._costs.cold_seconds if cold else 0.0)
         heapq.heappush(self._busy, (at + took, self._policy.free(self._gaps)))
 
-    def outcome(self, calls: int, seconds: float) -> Outcome:
+    def outcome(self, calls: int) -> Outcome:
         """What it came to, with all that still waits."""
         self._settle(self._end)
         for start, stop in self._kept:
             self._hold(start, stop)
         for since in self._pool:
             self._hold(since, self._end)
-        return Outcome(self._policy.name, calls, self._cold, self._held * self._costs.memory_mib, seconds)
+        return Outcome(self._policy.name, calls, self._cold, self._held * self._costs.memory_mib, self._end)
 
     def _settle(self, at: float) -> None:
         """Calls that have ended by now leave their instance to the policy; those kept too long are dropped."""

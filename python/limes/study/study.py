@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from limes.errors import InvalidArgument
+from limes.errors import InvalidArgument, LimesError
 from limes.study import journal, machine
 from limes.study.experiments import Experiment
 from limes.study.folder import StudyFolder, workspace, write_json
@@ -75,7 +75,7 @@ class Study:
             for experiment in self.experiments:
                 if experiment.name not in self.folder.read_experiments():
                     tell_experiment(experiment.name)
-                    self.folder.keep_experiment(experiment.name, experiment.run(work))
+                    self.folder.keep_experiment(experiment.name, _result(experiment, work))
         return summarised(self.folder)
 
     def _cells(self, study: dict[str, Any], work: Path, tell: Callable[[Progress], None]) -> None:
@@ -93,7 +93,11 @@ class Study:
         return {
             "plan": self.plan.to_json(),
             "workloads": {
-                workload.name: {"component": workload.component.name, "paper": workload.paper, "args": workload.call.args}
+                workload.name: {
+                    "component": workload.component.name,
+                    "paper": workload.paper,
+                    "args": workload.call.args,
+                }
                 for workload in self.workloads
             },
             "machine": machine.describe(),
@@ -109,6 +113,19 @@ class Study:
                 "changed): figures of the two must not be put together; give --fresh, or another --out",
                 operation="study",
             )
+
+
+def _result(experiment: Experiment, work: Path) -> dict[str, Any]:
+    """What an experiment gave, or why it gave nothing."""
+    try:
+        return experiment.run(work)
+    except LimesError as error:
+        return {
+            "title": experiment.title,
+            "question": experiment.question,
+            "reason": error.message,
+            "rows": [],
+        }
 
 
 def summarised(folder: StudyFolder) -> dict[str, Any]:

@@ -122,7 +122,9 @@ def check(
         if not row["calls"] and not row["reason"]
     ]
     wrong += [
-        f"{row['cell']}: {row['reason']}" for row in summary["cells"] if row["reason"].startswith("not run yet")
+        f"{row['cell']}: {row['reason']}"
+        for row in summary["cells"]
+        if row["reason"].startswith("not run yet")
     ]
     planned, shown = study["plan"]["cells"], [row["cell"] for row in summary["cells"]]
     wrong += [f"{name}: planned, and not in the summary" for name in planned if name not in shown]
@@ -160,7 +162,9 @@ def _entry(entry: Measured, caveat: str) -> dict[str, Any]:
         values = entry.milliseconds(measure)
         row[f"{measure}_ms"] = {
             **entry.interval(measure).to_json(),
-            **{name: rounded(quantile(values, q)) for name, q in (("p5", 0.05), ("p95", 0.95), ("p99", 0.99))},
+            **{
+                name: rounded(quantile(values, q)) for name, q in (("p5", 0.05), ("p95", 0.95), ("p99", 0.99))
+            },
         }
     samples = [record.sample for record in entry.records]
     phases = list(dict.fromkeys(name for sample in samples for name in sample.phases))
@@ -172,7 +176,9 @@ def _entry(entry: Measured, caveat: str) -> dict[str, Any]:
     row["cpu_ms"] = rounded(median([(used.cpu_user_ns + used.cpu_system_ns) / 1e6 for used in counted]))
     row["minor_faults"] = median([used.minor_faults for used in counted])
     row["major_faults"] = median([used.major_faults for used in counted])
-    row["context_switches"] = median([used.voluntary_switches + used.involuntary_switches for used in counted])
+    row["context_switches"] = median(
+        [used.voluntary_switches + used.involuntary_switches for used in counted]
+    )
     row["resident_mib"] = rounded(median([sample.resident_bytes / (1 << 20) for sample in samples]))
     row["answer"] = samples[-1].answer.decode()
     return row

@@ -35,7 +35,13 @@ def name_of(cell: Cell) -> str:
 
 def milliseconds(value: float) -> str:
     """A time with three digits, such as ``0.31 ms`` or ``12.5 us``."""
-    return f"{value * 1000:.3g} us" if value < 0.1 else f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
+    return (
+        f"{value * 1000:.3g} us"
+        if value < 0.1
+        else f"{value:.3g} ms"
+        if value < 1000
+        else f"{value / 1000:.3g} s"
+    )
 
 
 def of(workload: str, filled: Filled) -> dict[str, Any]:
@@ -84,7 +90,9 @@ def _execution(winner: Cell, own: Filled, facts: dict[str, Any]) -> str:
     facts["execute_vs_native"] = ratio["value"]
     if own[winner]["execute_ms"]["value"] < 0.1:
         return f"It executes in {milliseconds(own[winner]['execute_ms']['value'])}, too little to compare with native."
-    return f"Execution takes {ratio['value']:.2f}x of native (95 %: {ratio['low']:.2f} to {ratio['high']:.2f})."
+    return (
+        f"Execution takes {ratio['value']:.2f}x of native (95 %: {ratio['low']:.2f} to {ratio['high']:.2f})."
+    )
 
 
 def _break_even(winner: Cell, other: Cell, own: Filled, facts: dict[str, Any]) -> str:

@@ -53,6 +53,8 @@ class Workload:
     component: Path
     native: Path | None = None
     """The same function as a program of this machine; None when there is none."""
+    unikernel: Path | None = None
+    """The same function as a unikernel without WebAssembly; None when there is none."""
     native_times: bool = False
     """Whether the program takes ``--time 1`` and then prints, instead of its answer, what its function took in ns."""
     call: Call = field(default_factory=Call)
@@ -81,13 +83,19 @@ class Workload:
         return options
 
 
-def of_path(path: Path, call: Call) -> Workload:
+def of_path(path: Path, call: Call, native: Path | None = None) -> Workload:
     """A user's function: a component's file, a ``limes.toml``, or its folder.
+
+    Args:
+        path: where it is.
+        call: what it is called with.
+        native: the same function as a program of this machine, which gets `call.args` as one argument.
 
     Raises:
         InvalidArgument: it is none of these, or its manifest is not accepted.
         LimesError: it cannot be read, or exports nothing Limes can call.
     """
+    program = native.absolute() if native is not None else None
     if path.is_dir() or path.suffix == ".toml":
         from limes.manifest import Manifest
 
@@ -96,11 +104,11 @@ def of_path(path: Path, call: Call) -> Workload:
             **manifest.limits.model_dump(exclude_unset=True),
             **manifest.grants.model_dump(exclude_unset=True),
         }
-        workload = Workload(manifest.name, manifest.component, call=call, options=options)
+        workload = Workload(manifest.name, manifest.component, program, call=call, options=options)
     else:
         from limes.manifest import name_of
 
-        workload = Workload(name_of(path), path, call=call)
+        workload = Workload(name_of(path), path.absolute(), program, call=call)
     try:
         found = json.loads(_native.inspect(workload.component.read_bytes()))
     except OSError as error:
