@@ -13,6 +13,7 @@ from functools import cache
 from importlib.resources import files
 
 from limes.study.plan import Cell
+from limes.study.statistics import Interval, median_interval
 
 CITATION = (
     "V. Besozzi, E. Fiasco, M. Danelutto, P. Dazzi: «WebAssembly and Unikernels: A Comparative Study for "
@@ -47,3 +48,10 @@ def published() -> dict[Cell, Published]:
             if row["execution_ms"]:
                 cell.execute_ms.append(float(row["execution_ms"]))
     return dict(cells)
+
+
+@cache
+def interval(cell: Cell, measure: str) -> Interval:
+    """The median of a cell's ``cold`` or ``execute`` in milliseconds, with its interval."""
+    found = published()[cell]
+    return median_interval(found.cold_ms if measure == "cold" else found.execute_ms)

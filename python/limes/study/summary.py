@@ -243,7 +243,7 @@ def _paper_row(
     for measure, values in (("cold", published.cold_ms), ("execute", published.execute_ms)):
         if not values:
             continue
-        figure = median_interval(values).to_json()
+        figure = paper.interval(theirs, measure).to_json()
         told[f"paper_{measure}_ms"] = figure
         if row is not None:
             ours = row[f"{measure}_ms"]["value"]

@@ -136,10 +136,10 @@ class Client:
         return answers
 
     def _pause(self, following: float | None, now: float) -> float:
-        """How long to wait for answers; the last tenth of a millisecond before a request is spent looking."""
+        """How long to wait for answers; waiting may overrun by a millisecond, so the last of it is spent looking."""
         if following is None:
             return 0.1
-        return max(0.0, following - now - 1e-4) if following - now > 2e-3 else 0.0
+        return max(0.0, following - now - 1.5e-3)
 
     def _send(self, descriptor: int, meant: float, answers: Answers) -> None:
         self._meant[descriptor] = meant
