@@ -34,7 +34,7 @@ PYTHON_FOLDERS := $(wildcard python tests bench guests examples docs)
 APT = { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y $(1) >/dev/null; } \
       || { echo "$(1) is missing, and only root may install it: apt-get install $(1)" >&2; exit 1; }
 
-.PHONY: help setup build guests demo test lint format bench docs clean
+.PHONY: help setup build guests demo test lint format bench study study-ci docs clean
 
 help: ## say what there is to make
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -75,6 +75,7 @@ demo: build guests ## run a component through the library, then through a node o
 test: lint build guests ## every check and every test
 	$(CARGO) test --release --workspace
 	$(PY) -m pytest
+	@$(MAKE) study-ci
 
 lint: build ## formats, clippy, ruff, types, and the stubs against the compiled core
 	cargo fmt --all --check
@@ -93,6 +94,14 @@ bench: build guests ## measure Limes, wasmtime serve and a server without wasm s
 	@command -v wrk >/dev/null || { $(call APT,wrk); }
 	@$(CARGO) build --release --quiet --package limes-node --example floor
 	@$(PY) bench/run.py
+
+study: build guests functions ## measure each function in each sandbox and mode (15 minutes); writes bench/study
+	@$(PY) -m limes study --form quick --out bench/study
+	@$(PY) -m limes study check bench/study
+
+study-ci: build guests functions ## the same in three minutes, and see that every cell is filled and that the verdicts follow
+	@$(PY) -m limes study --form ci --fresh --out bench/out/study-ci
+	@$(PY) -m limes study check bench/out/study-ci
 
 docs: build ## write the references that are made from code
 	@$(PY) docs/reference.py

@@ -47,7 +47,9 @@ def test_arrivals_rise_within_the_time_and_repeat_with_the_seed(pattern: str) ->
     assert generated(pattern, 20_000, seed=6) != times
 
 
-@pytest.mark.parametrize("pattern", ["poisson", "poisson:", "poisson:0", "poisson:-1", "poisson:x", "poisson:inf", "daily:1"])
+@pytest.mark.parametrize(
+    "pattern", ["poisson", "poisson:", "poisson:0", "poisson:-1", "poisson:x", "poisson:inf", "daily:1"]
+)
 def test_a_pattern_that_is_none_is_refused(pattern: str) -> None:
     with pytest.raises(InvalidArgument, match=r"write NAME:RATE.*poisson, bursty, diurnal"):
         generated(pattern)

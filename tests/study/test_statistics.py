@@ -113,8 +113,9 @@ def test_the_slope_is_that_of_scipy(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("digits", [8, 0])
 def test_the_drift_test_is_kendalls(seed: int, digits: int) -> None:
-    # With digits=0 there are ties. Mann-Kendall is Kendall's tau against time with the normal approximation; ours
-    # has the continuity correction that Kendall (1975) gives, which SciPy leaves out: undo it to compare.
+    # With digits=0 there are ties. Mann-Kendall is Kendall's tau against time with the normal approximation;
+    # ours has the continuity correction that Kendall (1975) gives, which SciPy leaves out: undo it to
+    # compare.
     y = np.round(np.random.default_rng(seed).normal(0, 2, 60) + 0.03 * np.arange(60), digits)
     count = len(y)
     first, second = np.triu_indices(count, 1)

@@ -87,14 +87,18 @@ def test_a_verdict_names_what_starts_fastest_and_says_why(bench: Bench) -> None:
 def test_the_verdict_turns_with_the_figures(bench: Bench) -> None:
     told = verdict(bench, {AOT: known(31_000, 1000), SNAPSHOT: known(300, 1000)})
     assert told["use"] == str(SNAPSHOT)
-    assert told["text"].startswith("Use a microVM (builtin, snapshot): it starts in 0.3 ms against 31 ms with Wasm AOT.")
+    assert told["text"].startswith(
+        "Use a microVM (builtin, snapshot): it starts in 0.3 ms against 31 ms with Wasm AOT."
+    )
 
 
 def test_a_slower_execution_has_a_break_even(bench: Bench) -> None:
     # 9 ms less to start, 1 ms more a call: after nine calls a start it is even.
     told = verdict(bench, {AOT: known(1000, 3000), SNAPSHOT: known(10_000, 2000)})
     assert told["break_even_calls"] == 9.0
-    assert "executes 1 ms faster: where one start serves more than 9 calls, it is faster in all." in told["text"]
+    assert (
+        "executes 1 ms faster: where one start serves more than 9 calls, it is faster in all." in told["text"]
+    )
 
 
 def test_what_is_slower_even_for_one_call_is_said(bench: Bench) -> None:
@@ -108,7 +112,9 @@ def test_what_cannot_be_told_apart_is_not_told_apart(bench: Bench) -> None:
 
 
 def test_emulation_is_said_beside_the_verdict(bench: Bench) -> None:
-    told = verdict(bench, {AOT: known(300, 1000), SNAPSHOT: known(9000, 1000, caveat="under emulation (TCG)")})
+    told = verdict(
+        bench, {AOT: known(300, 1000), SNAPSHOT: known(9000, 1000, caveat="under emulation (TCG)")}
+    )
     assert told["text"].endswith("Mind that a microVM (builtin, snapshot) ran here under emulation (TCG).")
 
 
@@ -186,7 +192,9 @@ def test_the_papers_data_are_the_published_ones() -> None:
     mandelbrot = Cell.parse("mandelbrot/unikernel-firecracker/end-to-end")
     wasm = Cell.parse("mandelbrot/wasm/jit")
     # WebAssembly takes 1.07x of native there.
-    assert median(found[wasm].execute_ms) / median(found[mandelbrot].execute_ms) == pytest.approx(1.07, abs=0.005)
+    assert median(found[wasm].execute_ms) / median(found[mandelbrot].execute_ms) == pytest.approx(
+        1.07, abs=0.005
+    )
 
 
 @pytest.mark.parametrize(

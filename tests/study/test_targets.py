@@ -39,12 +39,16 @@ def measured(mode: str, workspace: Path) -> Sample:
         ("reused", ["instantiate", "execute", "reset", "boundary"]),
     ],
 )
-def test_each_mode_has_the_phases_it_leaves_for_the_call(tmp_path: Path, mode: str, phases: list[str]) -> None:
+def test_each_mode_has_the_phases_it_leaves_for_the_call(
+    tmp_path: Path, mode: str, phases: list[str]
+) -> None:
     sample = measured(mode, tmp_path)
     assert list(sample.phases) == phases
     assert all(sample.phases[name] > 0 for name in phases)
     assert sum(sample.phases.values()) == sample.wall_ns
-    assert sample.cold_ns == sum(sample.phases[name] for name in phases if name not in ("execute", "reset", "boundary"))
+    assert sample.cold_ns == sum(
+        sample.phases[name] for name in phases if name not in ("execute", "reset", "boundary")
+    )
     assert sample.answer == b"hi"
     assert sample.resources.cpu_user_ns + sample.resources.cpu_system_ns > 0
 
@@ -116,7 +120,7 @@ def test_a_program_that_times_itself_is_believed(tmp_path: Path) -> None:
 def test_a_program_that_fails_is_no_measurement(tmp_path: Path, script: str) -> None:
     target = native(program(tmp_path / "p", script), tmp_path)
     target.prepare()
-    with pytest.raises(GuestFailure, match="ended with (exit code 3|signal 9)"):
+    with pytest.raises(GuestFailure, match=r"ended with (exit code 3|signal 9)"):
         target.measure()
 
 

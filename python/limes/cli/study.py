@@ -29,7 +29,8 @@ class _RunByDefault(TyperGroup):
 
 app = new_app(
     "Measure what a function costs in every sandbox and mode on this machine, and say which to use.\n\n"
-    "`limes study [FUNCTION...]` is `limes study run`; without a function it studies the paper's three applications. "
+    "`limes study [FUNCTION...]` is `limes study run`; without a function it studies the paper's three "
+    "applications. "
     "A folder that is called like a subcommand is written `./report`."
 )
 app.info.cls = _RunByDefault
@@ -81,9 +82,9 @@ def run(
 ) -> None:
     """Measure, summarise, and write the report.
 
-    The study is kept in a folder: records.csv (every call), summary.json, report.html and figures/. One that was
-    interrupted goes on where it stopped when the same command is given again. Cells whose sandbox does not work
-    here are listed with the reason.
+    The study is kept in a folder: records.csv (every call), summary.json, report.html and figures/. One that
+    was interrupted goes on where it stopped when the same command is given again. Cells whose sandbox does
+    not work here are listed with the reason.
     """
     from limes.study import experiments, study, workloads
 
@@ -147,7 +148,8 @@ def check(out: Place = DEFAULT, as_json: options.Json = False) -> None:
             note(line)
         if not wrong:
             print(
-                f"{filled} of {len(cells)} cells filled, the others say why not; verdicts follow from the records"
+                f"{filled} of {len(cells)} cells filled, the others say why not; verdicts follow from the "
+                "records"
             )
     if wrong:
         raise typer.Exit(1)
@@ -224,7 +226,8 @@ def _workloads(functions: list[Path] | None, call: Any, native: Path | None) -> 
     names = [workload.name for workload in studied]
     if len(set(names)) < len(names):
         raise InvalidArgument(
-            f"two functions have the same name (found {', '.join(names)}); give one a limes.toml with another name",
+            f"two functions have the same name (found {', '.join(names)}); give one a limes.toml with "
+            "another name",
             operation="study",
         )
     return studied

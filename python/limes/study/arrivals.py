@@ -70,7 +70,8 @@ def diurnal(rate: float, seconds: float, seed: int = 0, *, swing: float = 0.9) -
     def now(at: float) -> float:
         return rate * (1 - swing * math.cos(2 * math.pi * at / DAY))
 
-    # Thinning (Lewis and Shedler, 1979): arrivals at the highest rate, each kept with the chance the moment has.
+    # Thinning (Lewis and Shedler, 1979): arrivals at the highest rate, each kept with the chance the moment
+    # has.
     candidates = _until(seconds, _exponential(highest, draw))
     return [at for at in candidates if draw.random() < now(at) / highest]
 
@@ -95,7 +96,8 @@ def generated(pattern: str, seconds: float = DAY, seed: int = 0) -> list[float]:
         rate = math.nan
     if name not in GENERATORS or not rate > 0 or math.isinf(rate):
         raise InvalidArgument(
-            f"'{pattern}' is no pattern of arrivals; write NAME:RATE with a rate in arrivals a second, such as "
+            f"'{pattern}' is no pattern of arrivals; write NAME:RATE with a rate in arrivals a second, such "
+            "as "
             f"poisson:0.02; the names are {', '.join(GENERATORS)}",
             operation="study policies",
         )
@@ -105,9 +107,9 @@ def generated(pattern: str, seconds: float = DAY, seed: int = 0) -> list[float]:
 def read_azure_2021(path: Path) -> dict[str, list[float]]:
     """Arrivals by function from a file in the format of the Azure Functions Invocation Trace 2021.
 
-    That is CSV with the columns ``app, func, end_timestamp, duration``, both times in seconds (M. Zhang and
-    others: «Faster and Cheaper Serverless Computing on Harvested Resources», SOSP 2021). A call arrived when it
-    ended less what it took; all are counted from the first one of the file.
+    That is CSV with the columns ``app, func, end_timestamp, duration``, both times in seconds (Y. Zhang and
+    others: «Faster and Cheaper Serverless Computing on Harvested Resources», SOSP 2021). A call arrived when
+    it ended less what it took; all are counted from the first one of the file.
 
     Raises:
         LimesIOError: the file cannot be read.

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from limes.study.plan import Cell
 from limes.study.summary import Measured
@@ -20,12 +20,12 @@ from limes.study.verdict import name_of
 COLORS = {"wasm": "#654ff0", "microvm": "#0a8754", "unikernel": "#c8553d", "process": "#5c677d"}
 PHASE_COLORS = {
     "process": "#3d5a80", "engine": "#52796f", "compile": "#ffca3a", "load": "#98c1d9", "create": "#6a4c93",
-    "restore": "#b5838d", "boot": "#c8553d", "queue": "#e5989b", "instantiate": "#1982c4", "execute": "#8ac926",
-    "reset": "#ee6c4d", "teardown": "#7f4f24", "boundary": "#ced4da",
+    "restore": "#b5838d", "boot": "#c8553d", "queue": "#e5989b", "instantiate": "#1982c4",
+    "execute": "#8ac926", "reset": "#ee6c4d", "teardown": "#7f4f24", "boundary": "#ced4da",
 }  # fmt: skip
 """In the order in which phases happen; one that is not here comes before the execution."""
 OTHER_COLORS = ("#264653", "#a7c957", "#f4a261", "#9d4edd")
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -46,6 +46,8 @@ def svg(figure: Figure) -> bytes:
     data = io.BytesIO()
     with mpl.rc_context(STYLE):
         figure.savefig(data, format="svg", metadata={"Date": None})
+    # Its parts have their places now; finding them takes as long as drawing.
+    figure.set_layout_engine("none")
     return data.getvalue()
 
 
@@ -65,7 +67,8 @@ def label(cell: Cell) -> str:
 def distribution(cells: Sequence[Measured], measure: str, title: str) -> Figure:
     """How long each cell took: boxes beside cumulative curves, both on a logarithmic axis in milliseconds.
 
-    The box is the middle half, its line the median, the whiskers the 5th and 95th percentile, dots what is beyond.
+    The box is the middle half, its line the median, the whiskers the 5th and 95th percentile, dots what is
+    beyond.
     """
     with mpl.rc_context(STYLE):
         figure, (boxes, curves) = _panels(2, height=1.4 + 0.32 * len(cells))
@@ -165,8 +168,8 @@ def beside_paper(rows: Sequence[Mapping[str, Any]]) -> Figure:
 def lines(experiment: Mapping[str, Any]) -> Figure:
     """An experiment's series, one panel each, as its `figure` describes them.
 
-    `figure` is ``{"x": column, "x_label", "x_log", "panels": [{"y": [columns], "label", "log"}]}``; a row may carry
-    `series`, which makes a line for each.
+    `figure` is ``{"x": column, "x_label", "x_log", "panels": [{"y": [columns], "label", "log"}]}``; a row may
+    carry `series`, which makes a line for each.
     """
     plan = experiment["figure"]
     rows = experiment["rows"]
@@ -212,6 +215,7 @@ def _panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
 def _time_axis(axes: Axes) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _time_text(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="x", labelsize=8)
     axes.grid(axis="x", alpha=0.3)
 

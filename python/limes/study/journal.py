@@ -174,6 +174,7 @@ def _parsed(text: str, path: Path) -> Iterator[Record]:
             yield Record.from_row(row)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptedState(
-                f"{path}:{number}: not a record of a study ({error}); remove that line, or choose another --out",
+                f"{path}:{number}: not a record of a study ({error}); remove that line, or choose another "
+                "--out",
                 operation="read records",
             ) from error

@@ -1,7 +1,7 @@
 """The paper's own measurements, to stand beside those of a study.
 
-«WebAssembly and Unikernels: A Comparative Study for Serverless at the Edge», arXiv 2509.09400. Source, licence and what
-was done to the numbers: ``data/README.md`` beside this file.
+«WebAssembly and Unikernels: A Comparative Study for Serverless at the Edge», arXiv 2509.09400. Source,
+licence and what was done to the numbers: ``data/README.md`` beside this file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ CITATION = (
     "V. Besozzi, E. Fiasco, M. Danelutto, P. Dazzi: «WebAssembly and Unikernels: A Comparative Study for "
     "Serverless at the Edge», arXiv 2509.09400 (2025)"
 )
-MACHINE = "the authors' machine (AMD, x86-64, 8 cores, 16 GB), not this one: only ratios within one machine carry over"
+MACHINE = (
+    "the authors' machine (AMD, x86-64, 8 cores, 16 GB), not this one: "
+    "only ratios within one machine carry over"
+)
 
 EQUIVALENT = {
     "unikernel-firecracker": "Firecracker with Nanos, the native function",

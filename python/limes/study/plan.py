@@ -16,10 +16,10 @@ VM_MODES = ("end-to-end", "pre-configured", "snapshot", "reset", "warm")
 
 MODES = {
     "spawn": "a process for each call",
-    "jit": "from nothing, as in the paper: new engine, read, compile with the optimising compiler, instantiate",
+    "jit": "from nothing, as in the paper: new engine, read, compile with optimisation, instantiate",
     "tiered": "from nothing: new engine, read, compile with the baseline compiler, instantiate",
     "aot": "machine code from the cache on disk, in an engine that runs; then instantiate",
-    "pre-instantiated": "loaded and linked before; the first instance, in memory that no instance used before",
+    "pre-instantiated": "loaded and linked before; the first instance, in memory that none used before",
     "reused": "loaded before; a fresh instance in the memory of the last one, as a busy function has it",
     "end-to-end": "everything on demand: VMM, guest memory, boot, function",
     "pre-configured": "the VMM is there and configured; boot on demand, as in the paper's second mode",
@@ -126,7 +126,8 @@ class Plan:
     def visit(self, number: int, cell: Cell) -> Visit:
         """One visit of a cell."""
         many = cell.mode in MANY_SAMPLES
-        # What ran between two visits has emptied the processor's caches: the first call of a fast mode finds that.
+        # What ran between two visits has emptied the processor's caches: the first call of a fast mode finds
+        # that.
         again = 1 if many or cell.mode in ("reset", "warm") else 0
         return Visit(
             number, cell, self.form.warm_up if number == 0 else again, self.form.samples if many else 1
@@ -153,7 +154,7 @@ def every_cell(workloads: Iterable[str]) -> tuple[Cell, ...]:
 
 
 def matching(cells: Sequence[Cell], patterns: Sequence[str]) -> tuple[Cell, ...]:
-    """The cells whose name one of the patterns fits, such as ``*/wasm/*`` or ``noop/*``; all without patterns.
+    """The cells whose name one of the patterns fits, such as ``*/wasm/*``; all without patterns.
 
     Raises:
         InvalidArgument: a pattern fits none.

@@ -1,7 +1,8 @@
-"""How long to keep an instance for the next call: policies replayed over arrivals, cold starts against memory.
+"""How long to keep an instance for the next call: policies replayed over arrivals.
 
-A simulation with measured costs: nothing is run. Calls of one function arrive, each needs an instance for as long
-as it takes; a policy says how long an instance that has become free is kept, and which are started ahead.
+A simulation with measured costs: nothing is run. Calls of one function arrive, each needs an instance for as
+long as it takes; a policy says how long an instance that has become free is kept, and which are started
+ahead. What comes out is cold starts against memory.
 """
 
 from __future__ import annotations
@@ -30,15 +31,19 @@ class Wait:
     drop_after: float
     """Seconds until it is dropped; 0 drops it at once."""
     prewarm_after: float = 0.0
-    """Seconds until an instance is made in its place, ahead of the next call; 0 keeps this one from the start."""
+    """Seconds until an instance is made in its place, ahead of the next call; 0 keeps this one."""
 
 
 class Policy(Protocol):
     """Decides what is kept."""
 
-    name: str
-    pool: int
-    """Instances kept ready at all times, beside what :meth:`free` keeps."""
+    @property
+    def name(self) -> str:
+        """How the report calls it."""
+
+    @property
+    def pool(self) -> int:
+        """Instances kept ready at all times, beside what :meth:`free` keeps."""
 
     def free(self, gaps: Sequence[float]) -> Wait:
         """What to do with an instance that became free.
@@ -97,9 +102,10 @@ class Pool:
 class Histogram:
     """Dropped at once, made again shortly before the next call is likely, kept until it is unlikely.
 
-    The hybrid policy of Shahrad and others («Serverless in the Wild», ATC 2020): a histogram of the gaps between
-    calls in bins of a minute up to four hours; its 5th percentile, less a tenth, is when to make one, its 99th, plus
-    a tenth, when to give up. Until enough gaps were seen, or when most lie beyond the histogram, a fixed time.
+    The hybrid policy of Shahrad and others («Serverless in the Wild», ATC 2020): a histogram of the gaps
+    between calls in bins of a minute up to four hours; its 5th percentile, less a tenth, is when to make one,
+    its 99th, plus a tenth, when to give up. Until enough gaps were seen, or when most lie beyond the
+    histogram, a fixed time.
     """
 
     name: str = "histogram"
@@ -229,7 +235,7 @@ class _Simulation:
         return Outcome(self._policy.name, calls, self._cold, self._held * self._costs.memory_mib, self._end)
 
     def _settle(self, at: float) -> None:
-        """Calls that have ended by now leave their instance to the policy; those kept too long are dropped."""
+        """Calls that have ended leave their instance to the policy; those kept too long are dropped."""
         while self._busy and self._busy[0][0] <= at:
             ended, wait = heapq.heappop(self._busy)
             if wait.drop_after > wait.prewarm_after:

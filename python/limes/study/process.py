@@ -24,9 +24,9 @@ _EVENT_EXIT = 6
 class ProcessTarget:
     """One native program.
 
-    A program that can say what its function took (``--time 1``, as those of ``functions/`` can) is asked to: all
-    else is the process. Of any other, the process is what passes until the kernel has made it and its image
-    (``posix_spawn`` returns then), and the dynamic loader and all that follows count as execution.
+    A program that can say what its function took (``--time 1``, as those of ``functions/`` can) is asked to:
+    all else is the process. Of any other, the process is what passes until the kernel has made it and its
+    image (``posix_spawn`` returns then), and the dynamic loader and all that follows count as execution.
     """
 
     caveat = ""
@@ -111,7 +111,8 @@ class _Ran:
 def resident_at_exit(command: list[str]) -> int:
     """Bytes that only this program holds, at its end: what one more of it would take.
 
-    The program is stopped by ptrace when it exits, while its memory is still there. 0 where that is not allowed.
+    The program is stopped by ptrace when it exits, while its memory is still there. 0 where that is not
+    allowed.
     """
     child = os.fork()
     if child == 0:

@@ -109,7 +109,10 @@ class Page:
                     self._picture(f"{measure}-{name}", drawn, figures.alternative(what, cells, measure))
                     + self._caveats(self._rows(name))
                 )
-        note = "Box: the middle half of the calls; line: median; whiskers: 5th and 95th percentile. Logarithmic axes."
+        note = (
+            "Box: the middle half of the calls; line: median; whiskers: 5th and 95th percentile. "
+            "Logarithmic axes."
+        )
         return f"<p>{note}</p>" + "\n".join(parts) if parts else ""
 
     def _phases(self) -> str:
@@ -120,8 +123,10 @@ class Page:
                 drawn = figures.phases(rows, f"Phases of {name}")
                 parts.append(self._picture(f"phases-{name}", drawn, told) + self._caveats(rows))
         note = (
-            "Shares of the whole call as its caller sees it, with the sum at the right (means of the middle half of the "
-            "calls). <i>boundary</i> is what the caller's clock saw beyond the phases: from Python into the core and back."
+            "Shares of the whole call as its caller sees it, with the sum at the right (means of the middle "
+            "half of the "
+            "calls). <i>boundary</i> is what the caller's clock saw beyond the phases: from Python into the "
+            "core and back."
         )
         return f"<p>{note}</p>" + "\n".join(parts) if parts else ""
 
@@ -133,7 +138,8 @@ class Page:
                 drawn = figures.memory(rows, f"Memory for one more call of {name}")
                 parts.append(self._picture(f"memory-{name}", drawn, told))
         note = (
-            "In process: how far resident memory rises above what was held before the call, at its highest; what all calls "
+            "In process: how far resident memory rises above what was held before the call, at its highest; "
+            "what all calls "
             "share was there before. A native process: what only it holds when it ends. Medians."
         )
         return f"<p>{note}</p>" + "\n".join(parts) if parts else ""
@@ -145,14 +151,16 @@ class Page:
         drawn = ""
         if any("our_cold_ms" in row for row in rows):
             told = "; ".join(
-                f"{row['our_cell']}: {milliseconds(row['our_cold_ms'])}, paper {milliseconds(row['paper_cold_ms']['value'])}"
+                f"{row['our_cell']}: {milliseconds(row['our_cold_ms'])}, paper "
+                f"{milliseconds(row['paper_cold_ms']['value'])}"
                 for row in rows
                 if "our_cold_ms" in row
             )
             drawn = self._picture("paper", figures.beside_paper(rows), told)
         note = (
             f"<p>{escape(paper.CITATION)}. The paper's figures are from {escape(paper.MACHINE)}. "
-            "A ratio is ours over the paper's, so it holds both what differs between the sandboxes and what differs "
+            "A ratio is ours over the paper's, so it holds both what differs between the sandboxes and what "
+            "differs "
             "between the machines.</p>"
         )
         head = (
@@ -187,8 +195,8 @@ class Page:
 
     def _table(self) -> str:
         head = (
-            "cell", "calls", "cold, median (95 %)", "p99", "execution, median (95 %)", "of native", "whole call", "CPU",
-            "page faults", "switches", "memory", "mind",
+            "cell", "calls", "cold, median (95 %)", "p99", "execution, median (95 %)", "of native",
+            "whole call", "CPU", "page faults", "switches", "memory", "mind",
         )  # fmt: skip
         return _html_table(head, [_table_cells(row) for row in self._filled])
 
@@ -211,11 +219,16 @@ class Page:
             else "<p>All sandboxes gave the same answer for each function.</p>"
         )
         return (
-            f"<p>Form <b>{escape(form['name'])}</b>: up to {form['rounds']} rounds. In each round every cell is visited once, in an order "
-            f"drawn anew (seed {self._summary['seed']}); a cell is left out once its calls have taken {form['cell_seconds']:g} s and it was "
-            f"visited {form['least']} times. A fast mode is called {form['samples']} times a visit, any other once. "
-            f"{discarded} calls warmed up and were thrown away: {form['warm_up']} before a cell's first measured call, and the first of "
-            "each visit of a fast mode. Intervals are 95 % percentile bootstrap of the median, drawing whole visits. "
+            f"<p>Form <b>{escape(form['name'])}</b>: up to {form['rounds']} rounds. In each round every cell "
+            "is visited once, in an order "
+            f"drawn anew (seed {self._summary['seed']}); a cell is left out once its calls have taken "
+            f"{form['cell_seconds']:g} s and it was "
+            f"visited {form['least']} times. A fast mode is called {form['samples']} times a visit, any "
+            "other once. "
+            f"{discarded} calls warmed up and were thrown away: {form['warm_up']} before a cell's first "
+            "measured call, and the first of "
+            "each visit of a fast mode. Intervals are 95 % percentile bootstrap of the median, drawing whole "
+            "visits. "
             "Files were in the page cache.</p>"
             f"{agree}<ul>{modes}</ul>"
         )

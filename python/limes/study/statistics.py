@@ -75,7 +75,7 @@ def median(values: Values) -> float:
 
 
 def interquartile_mean(values: Values) -> float:
-    """The mean of the middle half: as robust as a median, and the means of parts add up to that of their sum."""
+    """The mean of the middle half: robust as a median, and those of parts nearly add up to that of a sum."""
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     cut = len(ordered) // 4
     return float(np.mean(ordered[cut : len(ordered) - cut]))

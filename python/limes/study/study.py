@@ -109,7 +109,8 @@ class Study:
         changed = machine.settings_changed(study["machine"], machine.describe())
         if changed:
             raise InvalidArgument(
-                f"{self.folder.path} was begun on another machine, or with other versions ({', '.join(changed)} "
+                f"{self.folder.path} was begun on another machine, or with other versions "
+                f"({', '.join(changed)} "
                 "changed): figures of the two must not be put together; give --fresh, or another --out",
                 operation="study",
             )

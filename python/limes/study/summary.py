@@ -1,4 +1,4 @@
-"""What follows from the records of a study: a figure for each cell, with its interval, and what to make of them.
+"""What follows from the records of a study: figures for each cell, with intervals, and verdicts.
 
 The same records give the same summary, to the last digit: :func:`check` holds a summary to that.
 """
@@ -155,7 +155,8 @@ def _entry(entry: Measured, caveat: str) -> dict[str, Any]:
         "caveat": caveat,
         "reason": entry.reason,
     }
-    # A cell that failed later on has calls all the same; its figures would be those of the calls that went well.
+    # A cell that failed later on has calls all the same; its figures would be those of the calls that went
+    # well.
     if entry.reason:
         return row
     for measure in MEASURES:
@@ -214,7 +215,7 @@ def _answers(workload: str, filled: Mapping[Cell, Mapping[str, Any]]) -> dict[st
 def _beside_the_paper(
     workloads: Mapping[str, Mapping[str, Any]], filled: Mapping[Cell, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """A row for each cell of the paper whose function was studied, with every cell of ours that is the same mode."""
+    """A row for each cell of the paper whose function was studied, and each of ours in the same mode."""
     rows = []
     ours_by_application = {entry["paper"]: name for name, entry in workloads.items() if entry["paper"]}
     for theirs, published in paper.published().items():
@@ -226,8 +227,9 @@ def _beside_the_paper(
             for cell, row in filled.items()
             if (cell.workload, cell.sandbox, cell.mode) == (name, theirs.sandbox, theirs.mode)
         ]
-        for cell, row in same or [(None, None)]:
-            rows.append(_paper_row(theirs, published, cell, row))
+        rows += [_paper_row(theirs, published, cell, row) for cell, row in same]
+        if not same:
+            rows.append(_paper_row(theirs, published, None, None))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Which sandbox to use for a function, in words, and why; every word follows from the figures of the cells."""
+"""Which sandbox to use for a function, in words, and why; every word follows from the figures."""
 
 from __future__ import annotations
 
@@ -74,22 +74,34 @@ def _fastest(own: Filled, wanted: Callable[[Cell], bool], measure: str = "cold_m
 def _choice(winner: Cell, rival: Cell | None, own: Filled, facts: dict[str, Any]) -> str:
     cold = own[winner]["cold_ms"]
     if rival is None:
-        return f"Use {name_of(winner)}: it starts in {milliseconds(cold['value'])}; nothing else was measured beside it."
+        return (
+            f"Use {name_of(winner)}: it starts in {milliseconds(cold['value'])}; nothing else was measured "
+            "beside it."
+        )
     against = own[rival]["cold_ms"]
     facts |= {"against": str(rival), "against_cold_ms": against["value"]}
     figures = f"{milliseconds(cold['value'])} against {milliseconds(against['value'])} with {name_of(rival)}"
     if _overlap(cold, against):
-        return f"By cold start {name_of(winner)} and {name_of(rival)} cannot be told apart by these runs: {figures}."
+        return (
+            f"By cold start {name_of(winner)} and {name_of(rival)} cannot be told apart by these runs: "
+            f"{figures}."
+        )
     return f"Use {name_of(winner)}: it starts in {figures}."
 
 
 def _execution(winner: Cell, own: Filled, facts: dict[str, Any]) -> str:
     ratio = own[winner].get("execute_vs_native")
     if ratio is None:
-        return f"It executes in {milliseconds(own[winner]['execute_ms']['value'])}; there is no native program to compare."
+        return (
+            f"It executes in {milliseconds(own[winner]['execute_ms']['value'])}; there is no native program "
+            "to compare."
+        )
     facts["execute_vs_native"] = ratio["value"]
     if own[winner]["execute_ms"]["value"] < 0.1:
-        return f"It executes in {milliseconds(own[winner]['execute_ms']['value'])}, too little to compare with native."
+        return (
+            f"It executes in {milliseconds(own[winner]['execute_ms']['value'])}, too little to compare with "
+            "native."
+        )
     return (
         f"Execution takes {ratio['value']:.2f}x of native (95 %: {ratio['low']:.2f} to {ratio['high']:.2f})."
     )
@@ -104,7 +116,10 @@ def _break_even(winner: Cell, other: Cell, own: Filled, facts: dict[str, Any]) -
     calls = (theirs["cold_ms"]["value"] - mine["cold_ms"]["value"]) / slower
     facts["break_even_calls"] = rounded(calls)
     if calls < 1:
-        return f"Even for a single call {name_of(other)} is faster in all: it executes {milliseconds(slower)} faster."
+        return (
+            f"Even for a single call {name_of(other)} is faster in all: it executes {milliseconds(slower)} "
+            "faster."
+        )
     return (
         f"{name_of(other)[:1].upper() + name_of(other)[1:]} executes {milliseconds(slower)} faster: "
         f"where one start serves more than {calls:.0f} calls, it is faster in all."
@@ -133,11 +148,11 @@ def _isolation(winner: Cell, own: Filled, facts: dict[str, Any]) -> str:
 
 
 def _caveats(winner: Cell, rival: Cell | None, own: Filled) -> str:
-    told = []
-    for cell in (winner, rival):
-        if cell is not None and own[cell]["caveat"]:
-            told.append(f"{name_of(cell)} ran here {_where(own[cell]['caveat'])}.")
-    return " ".join(f"Mind that {text}" for text in told)
+    return " ".join(
+        f"Mind that {name_of(cell)} ran here {_where(own[cell]['caveat'])}."
+        for cell in (winner, rival)
+        if cell is not None and own[cell]["caveat"]
+    )
 
 
 def _where(caveat: str) -> str:

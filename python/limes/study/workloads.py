@@ -15,7 +15,7 @@ from limes.invocation import Request, Response, Result
 from limes.runtime import Function
 
 ROOM = {"memory": "512MiB", "timeout": "60s", "cpu": "60s"}
-"""Limits of a workload whose manifest sets none: the study measures what a function needs, not where it is cut."""
+"""Limits where a manifest sets none: a study measures what a function needs, not where it is cut."""
 
 GUEST_FOLDER = "/data"
 """Where a workload with input and output finds its folder."""
@@ -56,7 +56,7 @@ class Workload:
     unikernel: Path | None = None
     """The same function as a unikernel without WebAssembly; None when there is none."""
     native_times: bool = False
-    """Whether the program takes ``--time 1`` and then prints, instead of its answer, what its function took in ns."""
+    """Whether the program, given ``--time 1``, prints the ns its function took instead of its answer."""
     call: Call = field(default_factory=Call)
     options: dict[str, Any] = field(default_factory=dict)
     """Limits and grants, as :meth:`limes.Runtime.load` takes them."""
@@ -135,7 +135,8 @@ def shipped(root: Path) -> list[Workload]:
     missing = [name for name in names if not (built / f"{name}.wasm").is_file()]
     if missing:
         raise InvalidArgument(
-            f"the study's functions are not built: {built} lacks {', '.join(f'{name}.wasm' for name in missing)}; "
+            f"the study's functions are not built: {built} lacks "
+            f"{', '.join(f'{name}.wasm' for name in missing)}; "
             "run `make functions` in the project's folder, or name a function: `limes study my-function/`",
             operation="study",
         )

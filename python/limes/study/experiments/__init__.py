@@ -1,4 +1,4 @@
-"""What the paper left open: long runs, density, load, many starts at once, input and output, and idle policies."""
+"""What the paper left open: long runs, density, load, many starts at once, I/O, and idle policies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Experiment(Protocol):
         """What it answers."""
 
     def run(self, work: Path) -> dict[str, Any]:
-        """Measure, and give JSON values: `title`, `question`, `finding` in words, `rows`, and how to draw them.
+        """Measure, and give JSON values: `title`, `question`, `finding` in words, `rows`, how to draw them.
 
         Raises:
             LimesError: it cannot be measured here.

@@ -1,8 +1,9 @@
 """An HTTP client that measures from when a request was meant to be sent, so that a stall is not hidden.
 
-A closed loop sends the next request when the last one is answered: a server that stalls for a second gets one slow
-request instead of the hundreds that would have come meanwhile (G. Tene calls it coordinated omission). An open loop
-sends by a schedule, and what has to wait for a free connection waits on the server's account.
+A closed loop sends the next request when the last one is answered: a server that stalls for a second gets
+one slow request instead of the hundreds that would have come meanwhile (G. Tene calls it coordinated
+omission). An open loop sends by a schedule, and what has to wait for a free connection waits on the server's
+account.
 """
 
 from __future__ import annotations
@@ -85,7 +86,11 @@ class Client:
         return self._run(iter(schedule))
 
     def closed_loop(self, seconds: float) -> Answers:
-        """Keep every connection busy for so long; a request is meant to be sent when the one before is answered."""
+        """Keep every connection busy: a request is meant to be sent when the one before is answered.
+
+        Args:
+            seconds: for how long.
+        """
         return self._run(iter(()), closed_until=seconds)
 
     def close(self) -> None:
@@ -136,7 +141,7 @@ class Client:
         return answers
 
     def _pause(self, following: float | None, now: float) -> float:
-        """How long to wait for answers; waiting may overrun by a millisecond, so the last of it is spent looking."""
+        """How long to wait for answers: until a millisecond before the next request, spent looking."""
         if following is None:
             return 0.1
         return max(0.0, following - now - 1.5e-3)
@@ -215,6 +220,7 @@ def check_reachable(answers: Answers, what: str) -> None:
     """
     if not answers.latencies:
         raise Unavailable(
-            f"{what}: no answer with status 200 ({answers.refused} refused, {answers.lost} lost); see the node's log",
+            f"{what}: no answer with status 200 ({answers.refused} refused, {answers.lost} lost); see the "
+            "node's log",
             operation="study",
         )

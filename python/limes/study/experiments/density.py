@@ -164,7 +164,8 @@ def _finding(rows: list[dict[str, Any]], not_here: dict[str, str]) -> str:
     for sandbox in dict.fromkeys(row["series"] for row in rows):
         last = [row for row in rows if row["series"] == sandbox][-1]
         told.append(
-            f"{last['instances']:,} instances in {sandbox} are alive at once and hold {last['memory_mib']:.4g} MiB together; "
+            f"{last['instances']:,} instances in {sandbox} are alive at once and hold "
+            f"{last['memory_mib']:.4g} MiB together; "
             f"one more holds {last['one_more_kib']:.3g} KiB."
         )
     told += [f"Not measured with {sandbox}: {reason}." for sandbox, reason in not_here.items()]

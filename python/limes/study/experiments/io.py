@@ -41,7 +41,8 @@ class InputOutput:
         ]
         if missing:
             raise Unavailable(
-                f"{built} lacks {', '.join(f'{name}.wasm' for name in missing)}: run `make guests` in the project's folder",
+                f"{built} lacks {', '.join(f'{name}.wasm' for name in missing)}: run `make guests` in the "
+                "project's folder",
                 operation="study",
             )
         rows: list[dict[str, Any]] = []
@@ -56,7 +57,8 @@ class InputOutput:
             reasons = "; ".join(f"{sandbox}: {reason}" for sandbox, reason in not_here.items())
             raise Unavailable(reasons, operation="study")
         told = [
-            f"{row['what']} in {row['sandbox']}: {milliseconds(row['median_ms'])} a call, {row['mib_per_second']:.4g} MiB/s."
+            f"{row['what']} in {row['sandbox']}: {milliseconds(row['median_ms'])} a call, "
+            f"{row['mib_per_second']:.4g} MiB/s."
             for row in rows
         ]
         told += [f"Not measured with {sandbox}: {reason}." for sandbox, reason in not_here.items()]
@@ -124,7 +126,7 @@ class _Bytes(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"x" * FETCHED_BYTES)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
         """Say nothing."""
 
 

@@ -34,7 +34,10 @@ class Load:
     workload: Workload
     name: str = "load"
     title: str = "Load"
-    question: str = "How many requests a second does a node carry, each in a fresh instance, and what happens to latency on the way there?"
+    question: str = (
+        "How many requests a second does a node carry, each in a fresh instance, "
+        "and what happens to latency on the way there?"
+    )
 
     def run(self, work: Path) -> dict[str, Any]:
         """Raise the rate until the node does not keep up."""
@@ -113,12 +116,14 @@ def _finding(name: str, rows: list[dict[str, Any]], carried: list[dict[str, Any]
     cores = len(os.sched_getaffinity(0))
     late = broke["client_late_p99_ms"] > 0.1 * broke["p99_ms"] or broke["node_cores"] < 0.5 * cores
     whose = (
-        f" There the node used {broke['node_cores']:.2g} of {cores} cores: the client, which shares them, was the limit."
+        f" There the node used {broke['node_cores']:.2g} of {cores} cores: the client, which shares them, "
+        "was the limit."
         if late
         else ""
     )
     return (
-        f"{name}: up to {last['offered_rps']:.0f} requests a second are carried (median {milliseconds(last['p50_ms'])}, "
+        f"{name}: up to {last['offered_rps']:.0f} requests a second are carried (median "
+        f"{milliseconds(last['p50_ms'])}, "
         f"99 % within {milliseconds(last['p99_ms'])}); at {broke['offered_rps']:.0f} it is too much "
         f"(99 % within {milliseconds(broke['p99_ms'])}).{whose}"
     )
