@@ -13,7 +13,7 @@ from limes.study.plan import Cell, Form, Plan
 from limes.study.runner import Runner
 from limes.study.target import Meter, Resources, Sample, with_boundary
 
-FORM = Form("test", rounds=6, samples=3, warm_up=2, cell_seconds=1e9, least=2)
+FORM = Form("test", rounds=6, samples=3, visit_seconds=1e6, warm_up=2, total_seconds=1e9, least=2)
 
 
 @dataclass

@@ -101,10 +101,28 @@ def test_a_sandbox_that_breaks_on_the_way_is_given_up(bench: Bench) -> None:
 def test_a_cell_is_left_out_once_its_time_is_spent(bench: Bench) -> None:
     second = known(1_000_000, 0)
     bench.targets = {JIT: second, REUSED: known(1, 1)}
-    records = bench.run(plan_of(JIT, REUSED, form=replace(FORM, cell_seconds=2.5)))
-    # Two calls to warm up and one measured take three seconds; the least is two visits.
+    records = bench.run(plan_of(JIT, REUSED, form=replace(FORM, total_seconds=5.0)))
+    # Each has half of it. Two calls to warm up and one measured take three seconds; the least is two visits.
     assert sum(record.cell == JIT and record.kind == "measured" for record in records) == 2
     assert sum(record.cell == REUSED and record.kind == "measured" for record in records) == 18
+
+
+def test_cells_that_do_not_work_leave_their_time_to_the_others(bench: Bench) -> None:
+    bench.targets = {JIT: known(1_000_000, 0), WARM: known(1, 1, broken="no KVM here")}
+    records = bench.run(plan_of(JIT, WARM, form=replace(FORM, total_seconds=4.5)))
+    # Alone it has all of it: two seconds to warm up, and three visits until it is over.
+    assert sum(record.cell == JIT and record.kind == "measured" for record in records) == 3
+
+
+def test_a_visit_ends_when_it_takes_too_long(bench: Bench) -> None:
+    form = replace(FORM, visit_seconds=1.5)
+    bench.targets = {REUSED: known(1_000_000, 0, interrupted_at=9)}
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(plan_of(REUSED, form=form))
+    bench.targets = {REUSED: known(1_000_000, 0)}
+    measured = [record.round for record in bench.run(plan_of(REUSED, form=form)) if record.kind == "measured"]
+    # Two calls of a second each instead of three, also where it was interrupted and went on.
+    assert measured == sorted([*range(6), *range(6)])
 
 
 def test_progress_says_what_is_left(bench: Bench) -> None:

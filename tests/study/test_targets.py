@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import guest_path
 from tests.study.conftest import cell
 
+from limes import Runtime
 from limes.errors import GuestFailure, LimesIOError, Unavailable
 from limes.study.microvm import MicrovmTarget
 from limes.study.process import ProcessTarget, private_bytes, resident_at_exit
@@ -21,7 +22,7 @@ def echo(**more: object) -> Workload:
 
 
 def measured(mode: str, workspace: Path) -> Sample:
-    target = WasmTarget(echo(), mode, workspace)
+    target = WasmTarget(echo(), mode, workspace, lambda: Runtime(workspace / "cache"))
     target.prepare()
     try:
         target.measure()
@@ -54,7 +55,7 @@ def test_each_mode_has_the_phases_it_leaves_for_the_call(
 
 
 def test_tiered_is_measured_or_says_why_not(tmp_path: Path) -> None:
-    target = WasmTarget(echo(), "tiered", tmp_path)
+    target = WasmTarget(echo(), "tiered", tmp_path, Runtime)
     try:
         target.prepare()
     except Unavailable as error:
@@ -65,22 +66,24 @@ def test_tiered_is_measured_or_says_why_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("guest", "answer"), [("cli_cat", b""), ("http_hello", b"Hello, World!\n")])
 def test_every_contract_is_called(tmp_path: Path, guest: str, answer: bytes) -> None:
-    target = WasmTarget(Workload("other", guest_path(guest)), "reused", tmp_path)
+    target = WasmTarget(
+        Workload("other", guest_path(guest)), "reused", tmp_path, lambda: Runtime(tmp_path / "cache")
+    )
     target.prepare()
     assert target.measure().answer == answer
 
 
-def test_a_workload_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_a_workload_gets_a_folder_of_its_own(tmp_path: Path, runtime: Runtime) -> None:
     given = tmp_path / "given"
     given.mkdir()
     (given / "in").write_text("from the folder")
     workload = Workload("files", guest_path("fs"), call=Call("read /data/in"), folder=given)
     for mode in ("aot", "reused"):
-        target = WasmTarget(workload, mode, tmp_path)
+        target = WasmTarget(workload, mode, tmp_path, lambda: runtime)
         target.prepare()
         assert target.measure().answer == b"from the folder"
     writing = Workload("files", guest_path("fs"), call=Call("write /data/out x"), folder=given)
-    target = WasmTarget(writing, "reused", tmp_path)
+    target = WasmTarget(writing, "reused", tmp_path, lambda: runtime)
     target.prepare()
     assert target.measure().answer == b"ok"
     assert not (given / "out").exists()
@@ -147,8 +150,8 @@ def test_memory_of_a_program_is_what_it_holds_at_its_end(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("sandbox", ["microvm", "unikernel"])
-def test_a_microvm_is_measured_or_says_why_not(tmp_path: Path, sandbox: str) -> None:
-    target = MicrovmTarget(echo(), cell(sandbox, "end-to-end", "qemu", "echo"), tmp_path)
+def test_a_microvm_is_measured_or_says_why_not(tmp_path: Path, runtime: Runtime, sandbox: str) -> None:
+    target = MicrovmTarget(echo(), cell(sandbox, "end-to-end", "qemu", "echo"), tmp_path, lambda: runtime)
     try:
         target.prepare()
     except Unavailable as error:

@@ -28,10 +28,9 @@ class _RunByDefault(TyperGroup):
 
 
 app = new_app(
-    "Measure what a function costs in every sandbox and mode on this machine, and say which to use.\n\n"
-    "`limes study [FUNCTION...]` is `limes study run`; without a function it studies the paper's three "
-    "applications. "
-    "A folder that is called like a subcommand is written `./report`."
+    "Measure what a function costs in every sandbox and mode on this machine, and say which to "
+    "use.\n\n`limes study [FUNCTION...]` is `limes study run`; without a function it studies the paper's "
+    "three applications. A folder that is called like a subcommand is written `./report`."
 )
 app.info.cls = _RunByDefault
 

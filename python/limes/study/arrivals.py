@@ -97,8 +97,7 @@ def generated(pattern: str, seconds: float = DAY, seed: int = 0) -> list[float]:
     if name not in GENERATORS or not rate > 0 or math.isinf(rate):
         raise InvalidArgument(
             f"'{pattern}' is no pattern of arrivals; write NAME:RATE with a rate in arrivals a second, such "
-            "as "
-            f"poisson:0.02; the names are {', '.join(GENERATORS)}",
+            f"as poisson:0.02; the names are {', '.join(GENERATORS)}",
             operation="study policies",
         )
     return GENERATORS[name](rate, seconds, seed)

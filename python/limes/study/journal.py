@@ -165,8 +165,8 @@ def _parsed(text: str, path: Path) -> Iterator[Record]:
     reader = csv.DictReader(io.StringIO(text))
     if reader.fieldnames is None or tuple(reader.fieldnames) != COLUMNS:
         raise CorruptedState(
-            f"{path} does not hold the records of a study: its first line is {reader.fieldnames}; "
-            "move it away, or choose another --out",
+            f"{path} does not hold the records of a study: its first line is {reader.fieldnames}; move it "
+            "away, or choose another --out",
             operation="read records",
         )
     for number, row in enumerate(reader, start=2):

@@ -20,8 +20,8 @@ def page(summary: Mapping[str, Any], source: str) -> str:
     filled = [row for row in summary["cells"] if not row["reason"]]
     made = (
         f"Made from `{source}`, which `{summary['command']}` wrote on this machine: "
-        f"{_machine(summary['machine'])}. Absolute figures hold for that machine. Times are medians with their "
-        "95 % intervals."
+        f"{_machine(summary['machine'])}. Absolute figures hold for that machine. Times are medians with "
+        "their 95 % intervals."
     )
     parts = [
         "# What functions cost",
@@ -86,7 +86,8 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _paper(summary: Mapping[str, Any]) -> str:
     head = (
-        "the paper's cell", "ours", "cold: ours", "paper", "ratio", "execution: ours", "paper", "ratio", "mind",
+        "the paper's cell", "ours", "cold: ours", "paper", "ratio", "execution: ours", "paper", "ratio",
+        "mind",
     )  # fmt: skip
     body = []
     for row in summary["paper"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,21 @@ NOT_PHASES = ("first_byte", "total", "compile", "load", "route")
 class MicrovmTarget:
     """One function with ``sandbox = "microvm"``; what each phase cost is what the core says."""
 
-    def __init__(self, workload: Workload, cell: Cell, workspace: Path) -> None:
-        """Nothing happens yet; `workspace` is for the compile cache and the workload's files."""
+    def __init__(
+        self, workload: Workload, cell: Cell, workspace: Path, runtime: Callable[[], Runtime]
+    ) -> None:
+        """Nothing happens yet.
+
+        Args:
+            workload: what is called.
+            cell: in which sandbox, by which VMM, in which mode.
+            workspace: a folder for the workload's files.
+            runtime: gives an engine that runs, with a cache on disk.
+        """
         self._workload = workload
         self._cell = cell
         self._workspace = workspace
+        self._runtime = runtime
         self._function: Function | None = None
         self.caveat = ""
 
@@ -40,8 +51,9 @@ class MicrovmTarget:
         }
         self.caveat = virtualisation_caveat(self._cell.vmm)
         try:
-            runtime = Runtime(self._workspace / "cache")
-            self._function = runtime.load(self._workload.component, name=self._workload.name, **options)
+            self._function = self._runtime().load(
+                self._workload.component, name=self._workload.name, **options
+            )
         except InvalidArgument as error:
             raise Unavailable(f"not in this build: {error.message}", operation="study") from error
 

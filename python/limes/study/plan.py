@@ -70,12 +70,15 @@ class Form:
     rounds: int
     """How often each cell is visited."""
     samples: int
-    """Measured calls a visit in a mode that costs well under a millisecond; one in the others."""
+    """Measured calls a visit in a fast mode; one in the others."""
+    visit_seconds: float
+    """A visit ends when its measured calls have taken this long, however many there were."""
     warm_up: int
     """Calls made and thrown away before a cell's first measured one."""
-    cell_seconds: float
-    """No further visit of a cell once its calls have taken this long, and `least` visits were made."""
+    total_seconds: float
+    """For all calls; each cell that works has the same share, and is not visited again once it is spent."""
     least: int
+    """Visits of each cell, whatever its share."""
 
     def to_json(self) -> dict[str, Any]:
         """The form as JSON values."""
@@ -83,9 +86,9 @@ class Form:
 
 
 FORMS = {
-    "ci": Form("ci", rounds=5, samples=4, warm_up=1, cell_seconds=1.0, least=2),
-    "quick": Form("quick", rounds=30, samples=10, warm_up=2, cell_seconds=8.0, least=10),
-    "full": Form("full", rounds=200, samples=20, warm_up=5, cell_seconds=120.0, least=100),
+    "ci": Form("ci", rounds=5, samples=4, visit_seconds=0.1, warm_up=1, total_seconds=30, least=2),
+    "quick": Form("quick", rounds=30, samples=10, visit_seconds=0.5, warm_up=2, total_seconds=500, least=6),
+    "full": Form("full", rounds=200, samples=20, visit_seconds=2, warm_up=5, total_seconds=14_400, least=50),
 }
 """``ci`` ends within three minutes, ``quick`` within fifteen on two cores; ``full`` takes hours."""
 

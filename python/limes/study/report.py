@@ -123,10 +123,9 @@ class Page:
                 drawn = figures.phases(rows, f"Phases of {name}")
                 parts.append(self._picture(f"phases-{name}", drawn, told) + self._caveats(rows))
         note = (
-            "Shares of the whole call as its caller sees it, with the sum at the right (means of the middle "
-            "half of the "
-            "calls). <i>boundary</i> is what the caller's clock saw beyond the phases: from Python into the "
-            "core and back."
+            "Shares of the whole call as its caller sees it, with the sum at the right (means of the "
+            "middle half of the calls). <i>boundary</i> is what the caller's clock saw beyond the phases: "
+            "from Python into the core and back."
         )
         return f"<p>{note}</p>" + "\n".join(parts) if parts else ""
 
@@ -138,9 +137,9 @@ class Page:
                 drawn = figures.memory(rows, f"Memory for one more call of {name}")
                 parts.append(self._picture(f"memory-{name}", drawn, told))
         note = (
-            "In process: how far resident memory rises above what was held before the call, at its highest; "
-            "what all calls "
-            "share was there before. A native process: what only it holds when it ends. Medians."
+            "In process: how far resident memory rises above what was held before the call, at its "
+            "highest; what all calls share was there before. A native process: what only it holds when it "
+            "ends. Medians."
         )
         return f"<p>{note}</p>" + "\n".join(parts) if parts else ""
 
@@ -158,9 +157,8 @@ class Page:
             )
             drawn = self._picture("paper", figures.beside_paper(rows), told)
         note = (
-            f"<p>{escape(paper.CITATION)}. The paper's figures are from {escape(paper.MACHINE)}. "
-            "A ratio is ours over the paper's, so it holds both what differs between the sandboxes and what "
-            "differs "
+            f"<p>{escape(paper.CITATION)}. The paper's figures are from {escape(paper.MACHINE)}. A ratio is "
+            "ours over the paper's, so it holds both what differs between the sandboxes and what differs "
             "between the machines.</p>"
         )
         head = (
@@ -219,18 +217,15 @@ class Page:
             else "<p>All sandboxes gave the same answer for each function.</p>"
         )
         return (
-            f"<p>Form <b>{escape(form['name'])}</b>: up to {form['rounds']} rounds. In each round every cell "
-            "is visited once, in an order "
-            f"drawn anew (seed {self._summary['seed']}); a cell is left out once its calls have taken "
-            f"{form['cell_seconds']:g} s and it was "
-            f"visited {form['least']} times. A fast mode is called {form['samples']} times a visit, any "
-            "other once. "
+            f"<p>Form <b>{escape(form['name'])}</b>: up to {form['rounds']} rounds. In each round every "
+            f"cell is visited once, in an order drawn anew (seed {self._summary['seed']}). All calls "
+            f"together have {form['total_seconds']:g} s, each cell that works the same share; it is not "
+            f"visited again once that is spent and it was visited {form['least']} times. A fast mode is "
+            f"called {form['samples']} times a visit, or for {form['visit_seconds']:g} s, any other once. "
             f"{discarded} calls warmed up and were thrown away: {form['warm_up']} before a cell's first "
-            "measured call, and the first of "
-            "each visit of a fast mode. Intervals are 95 % percentile bootstrap of the median, drawing whole "
-            "visits. "
-            "Files were in the page cache.</p>"
-            f"{agree}<ul>{modes}</ul>"
+            "measured call, and the first of each visit of a fast mode. Intervals are 95 % percentile "
+            "bootstrap of the median, drawing whole visits. Files were in the page "
+            f"cache.</p>{agree}<ul>{modes}</ul>"
         )
 
     def _machine(self) -> str:

@@ -66,6 +66,7 @@ class Runner:
         self._made: Counter[tuple[Cell, int, str]] = Counter()
         self._visited: defaultdict[Cell, set[int]] = defaultdict(set)
         self._spent_ns: Counter[Cell] = Counter()
+        self._visit_ns: Counter[tuple[Cell, int]] = Counter()
         for record in journal.records:
             self._count(record)
         self._visit_seconds: dict[Cell, float] = {}
@@ -89,19 +90,26 @@ class Runner:
                 target.close()
 
     def _is_due(self, visit: Visit) -> bool:
-        cell, form = visit.cell, self._plan.form
-        if cell in self._unfilled:
+        cell = visit.cell
+        if cell in self._unfilled or self._remaining(visit) == (0, 0):
             return False
-        if self._remaining(visit) == (0, 0):
-            return False
-        over_budget = self._spent_ns[cell] > form.cell_seconds * 1e9
+        spent = self._spent_ns[cell] > self._share_ns()
         before = sum(1 for number in self._visited[cell] if number < visit.round)
-        return not (over_budget and before >= form.least)
+        return not (spent and before >= self._plan.form.least)
+
+    def _share_ns(self) -> float:
+        """What each cell that works may take of the time there is."""
+        working = len(self._plan.cells) - len(self._unfilled)
+        return self._plan.form.total_seconds * 1e9 / max(1, working)
+
+    def _is_long(self, visit: Visit) -> bool:
+        """Whether the measured calls of a visit have taken as long as one may."""
+        return self._visit_ns[visit.cell, visit.round] >= self._plan.form.visit_seconds * 1e9
 
     def _remaining(self, visit: Visit) -> tuple[int, int]:
         """Calls to discard and to measure that the journal does not have. What it has counts as warmed up."""
         measured = visit.measured - self._made[visit.cell, visit.round, "measured"]
-        if measured <= 0:
+        if measured <= 0 or self._is_long(visit):
             return 0, 0
         return visit.discarded, measured
 
@@ -111,7 +119,8 @@ class Runner:
             target = self._target(visit.cell)
             for kind, times in (("warm-up", discarded), ("measured", measured)):
                 for _ in range(times):
-                    self._keep(visit, kind, target)
+                    if not self._is_long(visit):
+                        self._keep(visit, kind, target)
         except LimesError as error:
             self._give_up(visit, error)
 
@@ -147,6 +156,7 @@ class Runner:
         self._spent_ns[record.cell] += record.sample.wall_ns
         if record.kind == "measured":
             self._visited[record.cell].add(record.round)
+            self._visit_ns[record.cell, record.round] += record.sample.wall_ns
 
     def _learn(self, cell: Cell, seconds: float) -> None:
         # The first visit prepares the target too: later ones say more about those to come.
@@ -176,7 +186,7 @@ class Runner:
         if not visited:
             return form.rounds
         a_visit = max(1.0, self._spent_ns[cell] / visited)
-        by_time = int(max(0.0, form.cell_seconds * 1e9 - self._spent_ns[cell]) / a_visit) + 1
+        by_time = int(max(0.0, self._share_ns() - self._spent_ns[cell]) / a_visit) + 1
         return max(by_time, form.least - visited)
 
 

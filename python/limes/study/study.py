@@ -14,7 +14,7 @@ from limes.study.experiments import Experiment
 from limes.study.folder import StudyFolder, workspace, write_json
 from limes.study.plan import Plan
 from limes.study.runner import Progress, Runner
-from limes.study.targets import target_of
+from limes.study.targets import Targets
 from limes.study.workloads import Workload
 
 INSTALL = "pip install 'limes[study]'"
@@ -81,7 +81,7 @@ class Study:
     def _cells(self, study: dict[str, Any], work: Path, tell: Callable[[Progress], None]) -> None:
         workloads = {workload.name: workload for workload in self.workloads}
         with journal.Journal(self.folder.records) as records:
-            runner = Runner(self.plan, records, lambda cell: target_of(cell, workloads, work), tell=tell)
+            runner = Runner(self.plan, records, Targets(workloads, work).open, tell=tell)
             try:
                 runner.run()
             finally:
@@ -110,8 +110,8 @@ class Study:
         if changed:
             raise InvalidArgument(
                 f"{self.folder.path} was begun on another machine, or with other versions "
-                f"({', '.join(changed)} "
-                "changed): figures of the two must not be put together; give --fresh, or another --out",
+                f"({', '.join(changed)} changed): figures of the two must not be put together; give "
+                "--fresh, or another --out",
                 operation="study",
             )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
+from limes.runtime import Runtime
 from limes.study.microvm import MicrovmTarget
 from limes.study.plan import Cell
 from limes.study.process import ProcessTarget
@@ -13,17 +15,29 @@ from limes.study.wasm import WasmTarget
 from limes.study.workloads import Workload
 
 
-def target_of(cell: Cell, workloads: Mapping[str, Workload], workspace: Path) -> Target:
-    """The target of a cell, not yet prepared.
+class Targets:
+    """The targets of a study; those that need a running engine share one, as the functions of a node do."""
 
-    Args:
-        cell: what to measure.
-        workloads: by name.
-        workspace: a folder for caches and for what functions write.
-    """
-    workload = workloads[cell.workload]
-    if cell.sandbox == "process":
-        return ProcessTarget(workload, workspace)
-    if cell.sandbox == "wasm":
-        return WasmTarget(workload, cell.mode, workspace)
-    return MicrovmTarget(workload, cell, workspace)
+    def __init__(self, workloads: Mapping[str, Workload], workspace: Path) -> None:
+        """Nothing happens yet.
+
+        Args:
+            workloads: by name.
+            workspace: a folder for caches and for what functions write.
+        """
+        self._workloads = workloads
+        self._workspace = workspace
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """The one engine, started when it is first needed. Each reserves terabytes of address space."""
+        return Runtime(self._workspace / "cache")
+
+    def open(self, cell: Cell) -> Target:
+        """The target of a cell, not yet prepared."""
+        workload = self._workloads[cell.workload]
+        if cell.sandbox == "process":
+            return ProcessTarget(workload, self._workspace)
+        if cell.sandbox == "wasm":
+            return WasmTarget(workload, cell.mode, self._workspace, lambda: self.runtime)
+        return MicrovmTarget(workload, cell, self._workspace, lambda: self.runtime)

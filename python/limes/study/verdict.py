@@ -121,8 +121,8 @@ def _break_even(winner: Cell, other: Cell, own: Filled, facts: dict[str, Any]) -
             "faster."
         )
     return (
-        f"{name_of(other)[:1].upper() + name_of(other)[1:]} executes {milliseconds(slower)} faster: "
-        f"where one start serves more than {calls:.0f} calls, it is faster in all."
+        f"{name_of(other)[:1].upper() + name_of(other)[1:]} executes {milliseconds(slower)} faster: where "
+        f"one start serves more than {calls:.0f} calls, it is faster in all."
     )
 
 

@@ -136,11 +136,11 @@ def shipped(root: Path) -> list[Workload]:
     if missing:
         raise InvalidArgument(
             f"the study's functions are not built: {built} lacks "
-            f"{', '.join(f'{name}.wasm' for name in missing)}; "
-            "run `make functions` in the project's folder, or name a function: `limes study my-function/`",
+            f"{', '.join(f'{name}.wasm' for name in missing)}; run `make functions` in the project's "
+            "folder, or name a function: `limes study my-function/`",
             operation="study",
         )
-    return [_shipped(built, name) for name in names]
+    return [_shipped(root / "functions", name) for name in names]
 
 
 def project_root() -> Path:
@@ -149,12 +149,12 @@ def project_root() -> Path:
     return Path(chosen) if chosen else Path(__file__).resolve().parents[3]
 
 
-def _shipped(built: Path, name: str) -> Workload:
-    program = built / "native" / name
-    folder = built / "data" / name
+def _shipped(functions: Path, name: str) -> Workload:
+    program = functions / "build" / "native" / name
+    folder = functions / name / "data"
     return Workload(
         name,
-        built / f"{name}.wasm",
+        functions / "build" / f"{name}.wasm",
         native=program if os.access(program, os.X_OK) else None,
         native_times=True,
         folder=folder if folder.is_dir() else None,

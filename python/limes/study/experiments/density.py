@@ -165,8 +165,7 @@ def _finding(rows: list[dict[str, Any]], not_here: dict[str, str]) -> str:
         last = [row for row in rows if row["series"] == sandbox][-1]
         told.append(
             f"{last['instances']:,} instances in {sandbox} are alive at once and hold "
-            f"{last['memory_mib']:.4g} MiB together; "
-            f"one more holds {last['one_more_kib']:.3g} KiB."
+            f"{last['memory_mib']:.4g} MiB together; one more holds {last['one_more_kib']:.3g} KiB."
         )
     told += [f"Not measured with {sandbox}: {reason}." for sandbox, reason in not_here.items()]
     return " ".join(told)

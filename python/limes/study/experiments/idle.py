@@ -29,8 +29,7 @@ class Idle:
     title: str = "Keeping instances for the next call"
     question: str = (
         "Over a day of calls, how many wait for a cold start under each keep-alive and pre-warming policy, "
-        "and what memory does it hold? "
-        "(A simulation with the costs measured above.)"
+        "and what memory does it hold? (A simulation with the costs measured above.)"
     )
 
     def run(self, work: Path) -> dict[str, Any]:  # noqa: ARG002 (it needs no folder)
@@ -98,8 +97,7 @@ def _finding(cell: Cell, costs: Costs, rows: list[dict[str, Any]]) -> str:
     spared = kept["calls"] * (100 - kept["cold_percent"]) / 100 * costs.cold_seconds
     return (
         f"With {name_of(cell)} a start costs {cold} and a waiting instance {costs.memory_mib:.3g} MiB: with "
-        f"{pattern}, keeping "
-        f"an instance for ten minutes spares {100 - kept['cold_percent']:.3g} % of the starts, "
-        f"{milliseconds(spared * 1e3)} of waiting in all over "
-        f"{kept['calls']} calls of a day, for {kept['memory_mib']:.3g} MiB held on average."
+        f"{pattern}, keeping an instance for ten minutes spares {100 - kept['cold_percent']:.3g} % of the "
+        f"starts, {milliseconds(spared * 1e3)} of waiting in all over {kept['calls']} calls of a day, for "
+        f"{kept['memory_mib']:.3g} MiB held on average."
     )

@@ -35,8 +35,8 @@ class Load:
     name: str = "load"
     title: str = "Load"
     question: str = (
-        "How many requests a second does a node carry, each in a fresh instance, "
-        "and what happens to latency on the way there?"
+        "How many requests a second does a node carry, each in a fresh instance, and what happens to "
+        "latency on the way there?"
     )
 
     def run(self, work: Path) -> dict[str, Any]:
@@ -123,7 +123,6 @@ def _finding(name: str, rows: list[dict[str, Any]], carried: list[dict[str, Any]
     )
     return (
         f"{name}: up to {last['offered_rps']:.0f} requests a second are carried (median "
-        f"{milliseconds(last['p50_ms'])}, "
-        f"99 % within {milliseconds(last['p99_ms'])}); at {broke['offered_rps']:.0f} it is too much "
-        f"(99 % within {milliseconds(broke['p99_ms'])}).{whose}"
+        f"{milliseconds(last['p50_ms'])}, 99 % within {milliseconds(last['p99_ms'])}); at "
+        f"{broke['offered_rps']:.0f} it is too much (99 % within {milliseconds(broke['p99_ms'])}).{whose}"
     )

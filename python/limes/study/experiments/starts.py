@@ -97,8 +97,8 @@ def _finding(name: str, rows: list[dict[str, Any]], not_here: dict[str, str]) ->
         one, most = own[0], own[-1]
         told.append(
             f"{name} in {sandbox}: {milliseconds(one['last_ms'])} for one, and {most['at_once']} at once "
-            "have all answered "
-            f"after {milliseconds(most['last_ms'])}, {milliseconds(most['last_ms'] / most['at_once'])} each."
+            f"have all answered after {milliseconds(most['last_ms'])}, "
+            f"{milliseconds(most['last_ms'] / most['at_once'])} each."
         )
         if failures := sum(row["failed"] for row in own):
             told.append(f"{failures} requests failed.")
