@@ -11,7 +11,7 @@ from tests.conftest import guest_path
 from tests.study.conftest import Bench, cell, known
 
 from limes.study import report
-from limes.study.folder import StudyFolder, write_json
+from limes.study.folder import FORMAT, StudyFolder, write_json
 from limes.study.journal import Journal
 from limes.study.plan import FORMS, Plan, every_cell
 from limes.study.runner import Runner
@@ -48,6 +48,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "kvm": "works", "versions": {"limes": "1"}, "load_average_at_start": 0.1,
     }  # fmt: skip
     study = {
+        "format": FORMAT,
         "plan": plan.to_json(),
         "workloads": workloads,
         "machine": machine,

@@ -122,7 +122,7 @@ def phases(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
         axes.legend(
             fontsize=8,
             frameon=False,
-            ncols=6,
+            ncols=min(8, len(names)),
             loc="upper center",
             bbox_to_anchor=(0.5, -0.25 / (0.4 + 0.1 * len(rows))),
         )
@@ -193,8 +193,9 @@ def lines(experiment: Mapping[str, Any]) -> Figure:
                 axes.set_xscale("log")
             if panel.get("log"):
                 axes.set_yscale("log")
-            elif not panel.get("free"):
-                axes.set_ylim(bottom=0)
+            else:
+                highest = max(row[column] for row in rows for column in panel["y"])
+                axes.set_ylim(0, 1.1 * highest or 1)
             if len(series) > 1 or len(panel["y"]) > 1:
                 axes.legend(frameon=False, fontsize=7)
         return figure

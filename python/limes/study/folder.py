@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from limes.errors import CorruptedState, InvalidArgument, NotFound, from_os
+from limes.errors import CorruptedState, InvalidArgument, NotFound, Unavailable, from_os
 
 DEFAULT = Path("limes-study")
+_WORK = "work-"
+FORMAT = 1
+"""Of the files in the folder; goes up when older ones can no longer be read."""
 
 
 class StudyFolder:
@@ -29,6 +34,17 @@ class StudyFolder:
         self.report = path / "report.html"
         self.figures = path / "figures"
 
+    def create(self) -> None:
+        """Make the folder, if it is not there.
+
+        Raises:
+            LimesIOError: the system refused.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise from_os(error, "study", f"cannot use '{self.path}'") from error
+
     def begin(self, study: dict[str, Any], *, fresh: bool = False) -> dict[str, Any]:
         """Start a study here, or go on with the same one; gives what the folder says of it.
 
@@ -40,13 +56,8 @@ class StudyFolder:
             InvalidArgument: another study is here.
             LimesIOError: the folder cannot be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if fresh:
-                for file in (self.study, self.records, self.experiments, self.summary, self.report):
-                    file.unlink(missing_ok=True)
-        except OSError as error:
-            raise from_os(error, "study", f"cannot use '{self.path}'") from error
+        if fresh:
+            self._clear()
         if not self.study.exists():
             write_json(self.study, study)
             return study
@@ -60,6 +71,13 @@ class StudyFolder:
                 )
         return found
 
+    def _clear(self) -> None:
+        try:
+            for file in (self.study, self.records, self.experiments, self.summary, self.report):
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise from_os(error, "study", f"cannot clear '{self.path}'") from error
+
     def read_study(self) -> dict[str, Any]:
         """What was planned here.
 
@@ -67,7 +85,14 @@ class StudyFolder:
             NotFound: there is no study here.
             CorruptedState: the file is not one of a study.
         """
-        return self._read(self.study)
+        found = self._read(self.study)
+        if found.get("format") != FORMAT:
+            raise CorruptedState(
+                f"{self.study} has format {found.get('format')}, this version of Limes reads {FORMAT}; "
+                "`--fresh` begins anew, another `--out` leaves it alone",
+                operation="study",
+            )
+        return found
 
     def read_summary(self) -> dict[str, Any]:
         """What follows from the measurements.
@@ -123,17 +148,48 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as part:
-            part.write(data)
-            part.flush()
-            os.fsync(part.fileno())
-        Path(part.name).chmod(0o644)
-        Path(part.name).replace(path)
+            try:
+                part.write(data)
+                part.flush()
+                os.fsync(part.fileno())
+                Path(part.name).chmod(0o644)
+                Path(part.name).replace(path)
+            except OSError:
+                Path(part.name).unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise from_os(error, "study", f"cannot write '{path}'") from error
 
 
 @contextmanager
 def workspace(folder: Path) -> Iterator[Path]:
-    """A folder for caches and for what functions write, below the study's, removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="work-", dir=folder) as made:
-        yield Path(made).absolute()
+    """A folder for caches and for what functions write, below the study's, removed afterwards.
+
+    It also is the study's for as long as the block runs: one of a study that was killed is removed.
+
+    Raises:
+        Unavailable: another process has it.
+        LimesIOError: it cannot be made.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise from_os(error, "study", f"cannot use '{folder}'") from error
+    try:
+        _lock(descriptor, folder)
+        for left in folder.glob(f"{_WORK}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=_WORK, dir=folder) as made:
+            yield Path(made).absolute()
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Unavailable(
+            f"another process runs the study in {folder}; wait for it, or choose another --out",
+            operation="study",
+        ) from None

@@ -138,8 +138,9 @@ class Page:
                 parts.append(self._picture(f"memory-{name}", drawn, told))
         note = (
             "In process: how far resident memory rises above what was held before the call, at its "
-            "highest; what all calls share was there before. A native process: what only it holds when it "
-            "ends. Medians."
+            "highest; what all calls share was there before. <i>pre-instantiated</i> is what one more "
+            "instance beside those that are there takes, <i>reused</i> what a call takes in the place of "
+            "the last one. A native process: what only it holds when it ends. Medians."
         )
         return f"<p>{note}</p>" + "\n".join(parts) if parts else ""
 

@@ -11,7 +11,7 @@ from typing import Any
 from limes.errors import InvalidArgument, LimesError
 from limes.study import journal, machine
 from limes.study.experiments import Experiment
-from limes.study.folder import StudyFolder, workspace, write_json
+from limes.study.folder import FORMAT, StudyFolder, workspace, write_json
 from limes.study.plan import Plan
 from limes.study.runner import Progress, Runner
 from limes.study.targets import Targets
@@ -68,9 +68,10 @@ class Study:
             LimesIOError: the folder cannot be written.
         """
         require_packages()
-        study = self.folder.begin(self._described(), fresh=fresh)
-        self._same_machine(study)
+        self.folder.create()
         with workspace(self.folder.path) as work:
+            study = self.folder.begin(self._described(), fresh=fresh)
+            self._same_machine(study)
             self._cells(study, work, tell)
             for experiment in self.experiments:
                 if experiment.name not in self.folder.read_experiments():
@@ -91,6 +92,7 @@ class Study:
 
     def _described(self) -> dict[str, Any]:
         return {
+            "format": FORMAT,
             "plan": self.plan.to_json(),
             "workloads": {
                 workload.name: {

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from limes.study import paper, verdict
+from limes.study.folder import FORMAT
 from limes.study.journal import Record
 from limes.study.plan import Cell
 from limes.study.statistics import (
@@ -23,7 +24,6 @@ from limes.study.statistics import (
     rounded,
 )
 
-FORMAT = 1
 MEASURES = ("cold", "execute", "total")
 
 
