@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,8 @@ from tests.study.conftest import cell
 
 from limes import Runtime
 from limes.errors import GuestFailure, LimesIOError, Unavailable
-from limes.study.microvm import MicrovmTarget
-from limes.study.process import ProcessTarget, private_bytes, resident_at_exit
+from limes.study.microvm import LargestProcess, MicrovmTarget
+from limes.study.process import ProcessTarget, children, private_bytes, resident_at_exit
 from limes.study.target import Sample
 from limes.study.wasm import WasmTarget
 from limes.study.workloads import Call, Workload
@@ -160,3 +162,19 @@ def test_a_microvm_is_measured_or_says_why_not(tmp_path: Path, runtime: Runtime,
         assert target.measure().answer == b"hi"
     finally:
         target.close()
+
+
+def test_memory_of_a_machine_is_that_of_its_process(tmp_path: Path) -> None:
+    holds = "x = bytearray(b'x' * (32 << 20)); print('ready', flush=True); input()"
+    with LargestProcess(set(children(os.getpid()))) as largest:
+        process = subprocess.Popen(
+            [sys.executable, "-c", holds], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        assert process.pid in children(os.getpid())
+    process.communicate(b"\n")
+    assert 32 << 20 < largest.private_bytes < 128 << 20
+    with LargestProcess(set(children(os.getpid()))) as nothing:
+        pass
+    assert nothing.private_bytes == 0

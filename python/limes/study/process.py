@@ -138,6 +138,19 @@ def private_bytes(pid: int) -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
 
 
+def children(pid: int) -> list[int]:
+    """Every process that descends from this one, as far as they can be seen."""
+    found: list[int] = []
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            own = [int(child) for child in listed.read_text().split()]
+        except OSError:
+            continue
+        for child in own:
+            found += [child, *children(child)]
+    return found
+
+
 def _be_traced(command: list[str]) -> None:
     """In the child: let the parent follow, and become the program. Never returns."""
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from limes.errors import LimesError, Unavailable
 from limes.invocation import Invocation
 from limes.runtime import Runtime
-from limes.study.process import private_bytes
+from limes.study.process import children, private_bytes
 from limes.study.statistics import rounded
 
 COUNTS = {
@@ -112,19 +112,7 @@ class Density:
 
 def held_bytes() -> int:
     """Memory that only this process and its children hold."""
-    return sum(private_bytes(pid) for pid in (os.getpid(), *_children(os.getpid())))
-
-
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            own = [int(child) for child in (task / "children").read_text().split()]
-        except OSError:
-            continue
-        for child in own:
-            found += [child, *_children(child)] if Path(f"/proc/{child}").exists() else []
-    return found
+    return sum(private_bytes(pid) for pid in (os.getpid(), *children(os.getpid())))
 
 
 def _settled() -> int:
