@@ -21,7 +21,11 @@ def scene() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     sky = np.stack([60 + y * 0.18, 110 + y * 0.12, 200 - y * 0.05], axis=-1)
     sun = np.exp(-(((x - 760) ** 2 + (y - 180) ** 2) / 5000))[..., None] * np.array([190.0, 130.0, 20.0])
     picture = sky + sun
-    for height, period, color in ((430, 310, (70, 90, 60)), (540, 170, (45, 75, 35)), (640, 90, (25, 50, 20))):
+    for height, period, color in (
+        (430, 310, (70, 90, 60)),
+        (540, 170, (45, 75, 35)),
+        (640, 90, (25, 50, 20)),
+    ):
         ridge = height + 60 * np.sin(x / period) + 25 * np.sin(x / period * 2.7 + 1)
         stripes = 12 * np.sin((x + 2 * y) / 7)
         picture = np.where((y > ridge)[..., None], np.array(color) + stripes[..., None], picture)
@@ -30,7 +34,9 @@ def scene() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 
 def main(output: Path) -> None:
-    """Write the photograph."""
+    """Write the photograph, unless it is there: what includes it is then not built again."""
+    if output.exists():
+        return
     output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(scene()).save(output, "JPEG", quality=QUALITY, progressive=True, subsampling="4:2:0")
 
