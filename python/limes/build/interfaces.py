@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -13,11 +14,12 @@ WORLDS = {"run": "run", "http": "http", "cli": "command"}
 _WASI = "0.2.12"
 
 
-def lay_out(work: Path, *, wasi: str = _WASI) -> Path:
+def lay_out(work: Path, *, wasi: str = _WASI, unstable: bool = False) -> Path:
     """Put the worlds and all they name below a folder, as tools that take one folder want it.
 
     Args:
         work: the folder.
+        unstable: take what is marked as unstable for stable, as an engine does that was built so.
         wasi: the version of WASI 0.2 the texts are given; they differ in nothing else that matters here.
 
     Returns:
@@ -29,5 +31,8 @@ def lay_out(work: Path, *, wasi: str = _WASI) -> Path:
     copies = [(WIT / "function" / "worlds.wit", folder), (WIT / "component-run" / "run.wit", folder / "deps")]
     copies += [(text, folder / "deps") for text in sorted((WIT / "wasi-0.2" / "deps").glob("*.wit"))]
     for text, target in copies:
-        (target / text.name).write_text(text.read_text(encoding="utf-8").replace(_WASI, wasi), encoding="utf-8")
+        content = text.read_text(encoding="utf-8").replace(_WASI, wasi)
+        if unstable:
+            content = re.sub(r"@unstable\(feature = [\w-]+\)", f"@since(version = {wasi})", content)
+        (target / text.name).write_text(content, encoding="utf-8")
     return folder
