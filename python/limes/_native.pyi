@@ -44,6 +44,9 @@ def inspect(component: bytes) -> str:
     "core_modules": [{"size": int}], "grants_needed": [str], "unsupported_imports": [str]}``. Raises BadComponent.
     """
 
+def componentize(module: bytes) -> bytes:
+    """The component that a core module becomes; a component stays as it is. Raises BadComponent."""
+
 @final
 class Engine:
     """An engine, its compile cache and the threads that asynchronous calls run on."""

@@ -10,7 +10,7 @@ import typer
 
 from limes.errors import InvalidArgument
 
-COMPONENT_HELP = "A component, a wasip1 module, wat text, or a limes.toml (or its folder)."
+COMPONENT_HELP = "A component, a wasip1 module, wat text, or a function's folder (or its limes.toml)."
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
 HomeDir = Annotated[
