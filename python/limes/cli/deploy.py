@@ -32,6 +32,9 @@ def deploy(
         list[str] | None,
         typer.Option("--host", metavar="HOST", help="A host name whose requests go to it. Repeatable."),
     ] = None,
+    sandbox: options.Sandbox = None,
+    vmm: options.Vmm = None,
+    vm_mode: options.VmMode = None,
     home: options.HomeDir = None,
     as_json: options.Json = False,
     *,
@@ -41,7 +44,8 @@ def deploy(
 
     Options stand over what a manifest says.
     """
-    component, chosen_name, configuration = _what(file, name, hosts or [], settings)
+    machine = options.sandbox_settings(sandbox, vmm, vm_mode)
+    component, chosen_name, configuration = _what(file, name, hosts or [], settings, machine)
     client = NodeClient(Home(home))
     try:
         body = component.open("rb")
@@ -72,7 +76,7 @@ def deploy(
 
 
 def _what(
-    file: Path, name: str | None, hosts: list[str], settings: dict[str, Any]
+    file: Path, name: str | None, hosts: list[str], settings: dict[str, Any], machine: dict[str, Any]
 ) -> tuple[Path, str, dict[str, Any]]:
     """The component's file, the function's name, and its configuration as the admin API takes it."""
     from limes import manifest
@@ -90,6 +94,9 @@ def _what(
         "limits": {**base.get("limits", {}), **limits},
         "grants": {**base.get("grants", {}), **grants},
     }
+    if machine:
+        merged["sandbox"] = machine["sandbox"]
+        merged["microvm"] = {**base.get("microvm", {}), **machine["microvm"]}
     if hosts:
         merged["hosts"] = hosts
     checked = manifest.check(manifest.Configuration, merged, base=Path.cwd(), operation="deploy")
