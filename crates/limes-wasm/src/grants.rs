@@ -128,7 +128,7 @@ pub fn name_lookup_allowed(granted: &dyn Granted, name: &str) -> bool {
 }
 
 /// Whether the guest may send a request to `uri`; one without a host is left to whoever sends it.
-pub fn http_allowed(granted: &dyn Granted, uri: &http::Uri) -> bool {
+fn http_allowed(granted: &dyn Granted, uri: &http::Uri) -> bool {
     let Some(host) = uri.host() else { return true };
     let default = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
     let port = uri.port_u16().unwrap_or(default);
@@ -177,7 +177,8 @@ impl Granted for Outbound {
     }
 }
 
-type Exchange = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);
+/// A response, and what moves its bytes as long as it is polled.
+pub type Exchange = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);
 
 impl WasiHttpHooks for Outbound {
     fn is_forbidden_header(&mut self, name: &http::HeaderName) -> bool {
@@ -190,13 +191,22 @@ impl WasiHttpHooks for Outbound {
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = Result<Exchange, HttpError>> + Send> {
-        if !http_allowed(self, request.uri()) {
-            return Box::new(async { Err(HttpError::HttpRequestDenied) });
-        }
-        Box::new(async move {
-            let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
-            let io: Box<dyn Future<Output = Result<(), HttpError>> + Send> = Box::new(io);
-            Ok((response.map(BodyExt::boxed_unsync), io))
-        })
+        send(self, request, options)
     }
+}
+
+/// Sends a request of the guest, if its destination was granted.
+pub fn send(
+    granted: &dyn Granted,
+    request: http::Request<WasiBody>,
+    options: Option<RequestOptions>,
+) -> Box<dyn Future<Output = Result<Exchange, HttpError>> + Send> {
+    if !http_allowed(granted, request.uri()) {
+        return Box::new(async { Err(HttpError::HttpRequestDenied) });
+    }
+    Box::new(async move {
+        let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
+        let io: Box<dyn Future<Output = Result<(), HttpError>> + Send> = Box::new(io);
+        Ok((response.map(BodyExt::boxed_unsync), io))
+    })
 }
