@@ -63,8 +63,8 @@ pub(crate) struct Pool {
     all: Arc<Pools>,
     background: Handle,
     snapshot: AsyncMutex<Option<Arc<dyn Snapshot>>>,
-    /// Set when the function asked its host for something before it was called: it then cannot be started ahead.
-    asks_early: AtomicBool,
+    /// Set when the function asked its host for something before it was called, or failed: it then cannot be started ahead.
+    not_ahead: AtomicBool,
     idle: Mutex<Vec<Machine>>,
     configured: Mutex<Vec<(Box<dyn Configured>, Lease)>>,
     /// The function's own folder, with what its machines boot.
@@ -107,7 +107,7 @@ impl Pool {
             budget,
             background,
             snapshot: AsyncMutex::new(None),
-            asks_early: AtomicBool::new(false),
+            not_ahead: AtomicBool::new(false),
             idle: Mutex::default(),
             configured: Mutex::default(),
             all: all.clone(),
@@ -122,9 +122,11 @@ impl Pool {
         match first? {
             Ok(machine) if pool.uses_snapshot() => pool.keep(machine).await?,
             Ok(_) => {}
-            // What it asked for may need a call's grants; it is started with each call.
-            Err(_) if pool.asks_early.load(Ordering::Relaxed) => {}
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == ErrorKind::Unavailable || error.kind() == ErrorKind::Overloaded => {
+                return Err(error);
+            }
+            // It is the function's own failure, which each of its calls reports.
+            Err(_) => pool.not_ahead.store(true, Ordering::Relaxed),
         }
         all.add(&pool);
         pool.refill();
@@ -133,7 +135,7 @@ impl Pool {
 
     fn uses_snapshot(&self) -> bool {
         matches!(self.mode, Mode::Snapshot | Mode::Reset | Mode::Warm)
-            && !self.asks_early.load(Ordering::Relaxed)
+            && !self.not_ahead.load(Ordering::Relaxed)
     }
 
     /// A machine that waits for a call.
@@ -251,7 +253,7 @@ impl Pool {
                     watch.control.log(log_stream(stream), bytes);
                 }
                 ToHost::Ask(ask) => {
-                    self.asks_early.store(true, Ordering::Relaxed);
+                    self.not_ahead.store(true, Ordering::Relaxed);
                     services.answer(ask, &window).await?.write(channel.line());
                 }
                 ToHost::Done(outcome) => {

@@ -41,7 +41,11 @@ struct Spare {
 
 impl Spare {
     fn take(self: &Arc<Self>) -> Result<Worker> {
-        let found = self.waiting.lock().pop();
+        let mut found = self.waiting.lock().pop();
+        // One that has died while it waited is no use.
+        while let Some(Err(_)) = found.as_ref().map(Worker::event) {
+            found = self.waiting.lock().pop();
+        }
         let worker = match found {
             Some(worker) => worker,
             None => start(&self.binary)?,
