@@ -32,9 +32,7 @@ class OnMicroVm(Runtime):
 @pytest.fixture(scope="session")
 def microvms(cache_dir: Path) -> dict[str, str]:
     """Why each monitor does not work here; empty for one that does."""
-    return {
-        probed["vmm"]: probed["problem"] for probed in json.loads(Runtime(cache_dir).engine.microvms())
-    }
+    return {probed["vmm"]: probed["problem"] for probed in json.loads(Runtime(cache_dir).engine.microvms())}
 
 
 @pytest.fixture(scope="session", params=["wasm", *(f"microvm-{vmm}" for vmm in VMMS)])

@@ -28,9 +28,7 @@ def machines_of(pid: int) -> list[int]:
 @pytest.fixture(scope="session")
 def problems(cache_dir: Path) -> dict[str, str]:
     """Why each monitor does not work here; empty for one that does."""
-    return {
-        probed["vmm"]: probed["problem"] for probed in json.loads(Runtime(cache_dir).engine.microvms())
-    }
+    return {probed["vmm"]: probed["problem"] for probed in json.loads(Runtime(cache_dir).engine.microvms())}
 
 
 @pytest.fixture(params=["builtin", "firecracker", "qemu"])

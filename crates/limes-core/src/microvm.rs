@@ -1,6 +1,5 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::path::PathBuf;
 
 /// How a function runs when its sandbox is a microVM. Every field has a default.
 ///
@@ -18,8 +17,6 @@ pub struct MicroVm {
     pub memory: Option<u64>,
     /// Machines kept waiting in the mode `warm`. Default 2.
     pub warm: Option<u32>,
-    /// An image of one's own instead of a component.
-    pub image: Option<VmImage>,
 }
 
 macro_rules! named {
@@ -85,21 +82,4 @@ named! {
         /// The machine goes on as it is, its memory included: for functions that trust all their callers alike.
         Reuse = "reuse",
     }
-}
-
-/// An image that brings its own kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VmImage {
-    /// The kernel: an uncompressed ELF.
-    pub kernel: PathBuf,
-    /// The root drive, read-only.
-    #[serde(default)]
-    pub root: Option<PathBuf>,
-    /// An initial RAM disk.
-    #[serde(default)]
-    pub initrd: Option<PathBuf>,
-    /// The kernel's command line.
-    #[serde(default)]
-    pub args: String,
 }

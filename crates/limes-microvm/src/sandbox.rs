@@ -144,7 +144,6 @@ impl MicroVmSandbox {
         grants: Grants,
         settings: &MicroVm,
     ) -> Result<Prepared> {
-        refuse_image(settings)?;
         let code = self.wasm.compile_for_unikernel(bytes)?;
         let begun = Instant::now();
         let mut timing = code.timing;
@@ -188,9 +187,7 @@ impl MicroVmSandbox {
                     .next_multiple_of(2 << 20);
                 let boot = Boot {
                     kernel: self.settings.unikernel.clone(),
-                    initrd: Some(image.clone()),
-                    root: None,
-                    args: String::new(),
+                    initrd: image.clone(),
                     memory,
                 };
                 let parts = Parts {
@@ -306,13 +303,6 @@ impl Sandbox for MicroVmSandbox {
         let bytes = read_component(spec)?;
         self.load(&spec.name, &bytes, spec.limits.clone(), spec.grants.clone(), &spec.microvm)
     }
-}
-
-fn refuse_image(settings: &MicroVm) -> Result<()> {
-    if settings.image.is_none() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::InvalidArgument, "load", "`microvm.image` and a component exclude each other"))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -101,7 +101,7 @@ impl Driver for Builtin {
             })
         };
         let kernel = read(&boot.kernel)?;
-        let artifact = boot.initrd.as_deref().map(read).transpose()?.unwrap_or_default();
+        let artifact = read(&boot.initrd)?;
         let image = Image::build(&kernel, &artifact, boot.memory).map_err(|error| {
             Error::new(ErrorKind::InvalidArgument, "start microVM", "the machine cannot be laid out")
                 .from_source(error)

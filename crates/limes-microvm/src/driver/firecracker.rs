@@ -93,22 +93,12 @@ impl Template for Images {
         Box::pin(async move {
             let running = Running::start(&self.binary, &self.folder, &phases).await?;
             let begun = Instant::now();
-            let mut source = json!({
-                "kernel_image_path": self.boot.kernel,
-                "boot_args": self.boot.args,
+            let source = json!({
+                "kernel_image_path": self.boot.kernel, "initrd_path": self.boot.initrd, "boot_args": "",
             });
-            if let Some(initrd) = &self.boot.initrd {
-                source["initrd_path"] = json!(initrd);
-            }
             let memory = self.boot.memory.div_ceil(1 << 20);
             running.put("/machine-config", &json!({ "vcpu_count": 1, "mem_size_mib": memory })).await?;
             running.put("/boot-source", &source).await?;
-            if let Some(root) = &self.boot.root {
-                let drive = json!({
-                    "drive_id": "root", "path_on_host": root, "is_root_device": true, "is_read_only": true,
-                });
-                running.put("/drives/root", &drive).await?;
-            }
             running.put("/vsock", &json!({ "guest_cid": 3, "uds_path": VSOCK })).await?;
             phases.record(Phase::Create, begun.elapsed());
             Ok(Box::new(running) as Box<dyn Configured>)

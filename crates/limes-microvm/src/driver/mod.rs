@@ -15,14 +15,10 @@ use std::time::Duration;
 
 /// What a machine boots.
 pub(crate) struct Boot {
-    /// The unikernel, or the kernel of an image.
+    /// The unikernel.
     pub kernel: PathBuf,
-    /// The artifact, or an initial RAM disk.
-    pub initrd: Option<PathBuf>,
-    /// The root drive of an image.
-    pub root: Option<PathBuf>,
-    /// The kernel's command line.
-    pub args: String,
+    /// The artifact.
+    pub initrd: PathBuf,
     /// Bytes.
     pub memory: u64,
 }
