@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
-from limes import _native
+from limes import _native, microvm
 from limes.errors import InvalidArgument
 from limes.invocation import (
     Headers,
@@ -32,7 +32,7 @@ from limes.invocation import (
 from limes.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from limes.manifest import DirectoryGrant, Grants, Limits
+    from limes.manifest import DirectoryGrant, Grants, Limits, MicroVm
 
 Component = str | os.PathLike[str] | bytes | bytearray | memoryview
 """A path, or the bytes themselves: a component, a wasip1 module, or wat text."""
@@ -111,6 +111,7 @@ class Runtime:
             cache_dir=directory,
             cache_bytes=_quantity(parse_size, cache_size, "cache_size"),
             jit=jit,
+            microvm=json.dumps(microvm.settings()),
             **options,
         )
 
@@ -126,6 +127,8 @@ class Runtime:
         name: str | None = None,
         limits: Limits | None = None,
         grants: Grants | None = None,
+        sandbox: str = "wasm",
+        microvm: MicroVm | Mapping[str, Any] | None = None,
         **options: Unpack[Options],
     ) -> Function:
         """Compile a component (or fetch it from the cache), link it, and check it.
@@ -135,6 +138,8 @@ class Runtime:
             name: what the guest sees as its program name, and errors name; by default that of the file.
             limits: all limits at once, instead of keywords.
             grants: all grants at once, instead of keywords.
+            sandbox: ``wasm``, inside this process, or ``microvm``, a virtual machine for every call.
+            microvm: how it runs in a virtual machine, by the names of ``[microvm]`` in ``limes.toml``.
             **options: limits and grants by the names of ``limes.toml``; relative host directories start at
             the
                 current directory.
@@ -144,8 +149,10 @@ class Runtime:
             UnsupportedContract: it exports nothing Limes can call.
             InvalidArgument: a limit or grant has no meaning.
             LimesIOError: the file cannot be read.
+            Unavailable: no virtual machine runs here.
         """
         limits_json, grants_json = _settings(limits, grants, options)
+        chosen = _sandbox(sandbox, microvm)
         if isinstance(component, str | os.PathLike):
             path = os.fspath(component)
             native = self._engine.load(
@@ -153,10 +160,11 @@ class Runtime:
                 name=name if name is not None else Path(path).stem,
                 limits=limits_json,
                 grants=grants_json,
+                **chosen,
             )
         else:
             native = self._engine.load(
-                bytes(component), name=name or "", limits=limits_json, grants=grants_json
+                bytes(component), name=name or "", limits=limits_json, grants=grants_json, **chosen
             )
         return Function(native, name or "")
 
@@ -179,6 +187,16 @@ def _settings(limits: Limits | None, grants: Grants | None, options: Options) ->
     chosen_limits = limits or manifest.check(manifest.Limits, given_limits, base=base, operation="load")
     chosen_grants = grants or manifest.check(manifest.Grants, given_grants, base=base, operation="load")
     return chosen_limits.model_dump_json(), chosen_grants.model_dump_json()
+
+
+def _sandbox(sandbox: str, microvm: MicroVm | Mapping[str, Any] | None) -> dict[str, str]:
+    if sandbox == "wasm" and microvm is None:
+        return {}
+    from limes import manifest
+
+    values = {"sandbox": sandbox, "microvm": microvm or {}}
+    checked = manifest.check(manifest.Configuration, values, operation="load")
+    return {"sandbox": checked.sandbox, "microvm": checked.microvm.model_dump_json()}
 
 
 def _quantity(parse: Any, value: Size | Duration, name: str) -> int:

@@ -92,7 +92,7 @@ pub trait Observer: Send + Sync {
     fn finished(&self, control: &Control, outcome: Result<(), &Error>);
 }
 
-const PHASES: usize = 7;
+const PHASES: usize = 11;
 
 /// The handle on a running invocation: identity, stop switch, phase clock.
 pub struct Control {
@@ -168,6 +168,10 @@ impl Control {
             first_byte: phase(Phase::FirstByte),
             execute: phase(Phase::Execute),
             reset: phase(Phase::Reset),
+            process: phase(Phase::Process),
+            create: phase(Phase::Create),
+            boot: phase(Phase::Boot),
+            teardown: phase(Phase::Teardown),
             ..Timing::default()
         }
     }

@@ -16,7 +16,7 @@ pub mod component;
 mod engine;
 mod failure;
 mod function;
-mod grants;
+pub mod grants;
 mod guest;
 mod host;
 mod http02;
@@ -26,8 +26,10 @@ mod request;
 mod response;
 mod sandbox;
 mod session;
+mod unikernel;
 
-pub use sandbox::{Settings, WasmSandbox, read_file};
+pub use sandbox::{Settings, WasmSandbox, read_component, read_file};
+pub use unikernel::UnikernelCode;
 
 /// Version of the engine inside.
 pub const WASMTIME_VERSION: &str = "48.0.8";

@@ -5,6 +5,7 @@ use crate::component::{self, Digest};
 use crate::engine::{Engine, EngineSettings};
 use crate::function::{self, WasmFunction};
 use crate::host::Host;
+use crate::unikernel::{UnikernelCode, UnikernelCompiler};
 use limes_core::{
     Contract, Error, ErrorKind, FunctionSpec, Grants, Limits, Prepared, Result, Sandbox, SandboxKind, Timing,
 };
@@ -39,6 +40,7 @@ const STACK_RANGE: std::ops::RangeInclusive<u64> = (64 << 10)..=(8 << 20);
 pub struct WasmSandbox {
     settings: Settings,
     compiler: CompileService,
+    unikernel: UnikernelCompiler,
     /// Made when first needed; the common one at once.
     environments: Mutex<HashMap<EngineSettings, Arc<Environment>>>,
 }
@@ -94,7 +96,12 @@ impl WasmSandbox {
     pub fn new(settings: Settings) -> Result<Self> {
         let cache =
             settings.cache_dir.as_deref().map(|dir| Cache::open(dir, settings.cache_bytes)).transpose()?;
-        let sandbox = Self { compiler: CompileService::new(cache), environments: Mutex::default(), settings };
+        let sandbox = Self {
+            compiler: CompileService::new(cache),
+            unikernel: UnikernelCompiler::default(),
+            environments: Mutex::default(),
+            settings,
+        };
         sandbox.environment(Limits::default().stack, false)?;
         Ok(sandbox)
     }
@@ -152,6 +159,14 @@ impl WasmSandbox {
         self.compiler.artifact(environment.engine.wasmtime(), &source)
     }
 
+    /// Machine code for the unikernel; blocks while it compiles.
+    ///
+    /// # Errors
+    /// Not a valid component, no contract, or one that the unikernel does not have: it has those of WASI 0.2.
+    pub fn compile_for_unikernel(&self, bytes: &[u8]) -> Result<UnikernelCode> {
+        self.unikernel.compile(&self.compiler, bytes)
+    }
+
     /// What the cache holds.
     ///
     /// # Errors
@@ -206,26 +221,35 @@ impl Sandbox for WasmSandbox {
     }
 
     fn prepare(&self, spec: &FunctionSpec) -> Result<Prepared> {
-        let bytes = std::fs::read(&spec.component).map_err(|error| {
-            let path = spec.component.display();
-            let message = format!("`{path}`, deployed as `{}`, cannot be read; deploy it again", spec.name);
-            Error::new(ErrorKind::CorruptedState, "load", message).from_source(error)
-        })?;
-        let found = Digest::of(&bytes);
-        if Digest::from_hex(&spec.digest) != Some(found) {
-            return Err(Error::new(
-                ErrorKind::CorruptedState,
-                "load",
-                format!(
-                    "`{}` holds other bytes than were deployed as `{}` (SHA-256 {found}, not {}); deploy it again",
-                    spec.component.display(),
-                    spec.name,
-                    spec.digest
-                ),
-            ));
-        }
+        let bytes = read_component(spec)?;
         self.load(&spec.name, &bytes, spec.limits.clone(), spec.grants.clone())
     }
+}
+
+/// Reads the component of a deployed function, and checks that it is the one that was deployed.
+///
+/// # Errors
+/// [`ErrorKind::CorruptedState`] when it cannot be read, or holds other bytes.
+pub fn read_component(spec: &FunctionSpec) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(&spec.component).map_err(|error| {
+        let path = spec.component.display();
+        let message = format!("`{path}`, deployed as `{}`, cannot be read; deploy it again", spec.name);
+        Error::new(ErrorKind::CorruptedState, "load", message).from_source(error)
+    })?;
+    let found = Digest::of(&bytes);
+    if Digest::from_hex(&spec.digest) != Some(found) {
+        return Err(Error::new(
+            ErrorKind::CorruptedState,
+            "load",
+            format!(
+                "`{}` holds other bytes than were deployed as `{}` (SHA-256 {found}, not {}); deploy it again",
+                spec.component.display(),
+                spec.name,
+                spec.digest
+            ),
+        ));
+    }
+    Ok(bytes)
 }
 
 /// Reads a component file.

@@ -32,6 +32,9 @@ def deploy(
         list[str] | None,
         typer.Option("--host", metavar="HOST", help="A host name whose requests go to it. Repeatable."),
     ] = None,
+    sandbox: options.Sandbox = None,
+    vmm: options.Vmm = None,
+    vm_mode: options.VmMode = None,
     home: options.HomeDir = None,
     as_json: options.Json = False,
     *,
@@ -44,9 +47,9 @@ def deploy(
     from limes.cli.build import build_first
 
     made = build_first(file, quiet=as_json)
-    component, chosen_name, configuration = _what(
-        made[1].component if made and _bare(file) else file, name, hosts or [], settings
-    )
+    source = made[1].component if made and _bare(file) else file
+    machine = options.sandbox_settings(sandbox, vmm, vm_mode)
+    component, chosen_name, configuration = _what(source, name, hosts or [], settings, machine)
     answer = send(component, chosen_name, configuration, home)
     if as_json:
         write_json(answer)
@@ -99,7 +102,7 @@ def _bare(path: Path) -> bool:
 
 
 def _what(
-    file: Path, name: str | None, hosts: list[str], settings: dict[str, Any]
+    file: Path, name: str | None, hosts: list[str], settings: dict[str, Any], machine: dict[str, Any]
 ) -> tuple[Path, str, dict[str, Any]]:
     """The component's file, the function's name, and its configuration as the admin API takes it."""
     from limes import manifest
@@ -117,6 +120,9 @@ def _what(
         "limits": {**base.get("limits", {}), **limits},
         "grants": {**base.get("grants", {}), **grants},
     }
+    if machine:
+        merged["sandbox"] = machine["sandbox"]
+        merged["microvm"] = {**base.get("microvm", {}), **machine["microvm"]}
     if hosts:
         merged["hosts"] = hosts
     checked = manifest.check(manifest.Configuration, merged, base=Path.cwd(), operation="deploy")
