@@ -21,11 +21,11 @@ def configure(*, as_json: bool, level: str | None = None) -> None:
     chosen = (level or os.environ.get("LIMES_LOG") or "warning").lower()
     if chosen not in LEVELS:
         chosen = "warning"
-    renderer: structlog.types.Processor
-    if as_json:
-        renderer = structlog.processors.JSONRenderer()
-    else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    renderer: structlog.types.Processor = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
