@@ -43,6 +43,8 @@ class Timing:
     """Giving the instance back, its memory clean."""
     cache: str = "unused"
     """Whether the compile cache answered: ``hit``, ``miss`` or ``unused``."""
+    tier: str = "optimized"
+    """Which compiler made the code: ``baseline`` (a fast one, until the other is ready) or ``optimized``."""
 
     @property
     def total(self) -> int:

@@ -4,6 +4,7 @@
 
     name = "hello"                     # default: the name of the component's file
     component = "hello.wasm"           # relative to this file
+    compile = "tiered"                 # a large component answers before its optimised code is ready
     hosts = ["hello.example.com"]      # requests for these hosts go to the function, whatever their path
 
     [limits]                           # see Limits; sizes "64MiB", durations "5s"
@@ -209,6 +210,8 @@ class Configuration(_Strict):
 
     sandbox: Literal["wasm"] = "wasm"
     """Which sandbox runs it."""
+    compile: Literal["optimized", "tiered"] = "optimized"
+    """How a component that was never seen is compiled; see :data:`limes.runtime.CompileMode`."""
     hosts: list[Annotated[StrictStr, AfterValidator(_check_host)]] = []
     """Host names whose requests go to this function, whatever their path."""
     limits: Limits = Field(default_factory=Limits)

@@ -3,7 +3,7 @@
 use crate::error::{raise, to_json};
 use crate::facts::limits_and_grants;
 use crate::function::Function;
-use limes_core::{Error, ErrorKind};
+use limes_core::{CompileMode, Error, ErrorKind};
 use limes_wasm::{Settings, WasmSandbox};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -63,7 +63,8 @@ impl Engine {
         Ok(Self { sandbox: Arc::new(sandbox), runtime: Arc::new(Calls(Some(runtime))) })
     }
 
-    #[pyo3(signature = (component = None, path = None, *, name = "", limits = "{}", grants = "{}"))]
+    #[pyo3(signature = (component = None, path = None, *, name = "", limits = "{}", grants = "{}", tiered = false))]
+    #[allow(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn load(
         &self,
         py: Python<'_>,
@@ -72,7 +73,9 @@ impl Engine {
         name: &str,
         limits: &str,
         grants: &str,
+        tiered: bool,
     ) -> PyResult<Function> {
+        let compile = if tiered { CompileMode::Tiered } else { CompileMode::Optimized };
         let (limits, grants) = limits_and_grants(limits, grants)?;
         let call_limits = limits.clone();
         let loaded = py.detach(|| {
@@ -87,7 +90,7 @@ impl Engine {
                     ));
                 }
             };
-            self.sandbox.load(name, &bytes, limits, grants)
+            self.sandbox.load(name, &bytes, limits, grants, compile)
         });
         let prepared = loaded.map_err(|error| raise(&error))?;
         Ok(Function::new(prepared, call_limits, self.runtime.clone()))

@@ -32,6 +32,7 @@ def deploy(
         list[str] | None,
         typer.Option("--host", metavar="HOST", help="A host name whose requests go to it. Repeatable."),
     ] = None,
+    compile: options.Compile = None,
     home: options.HomeDir = None,
     as_json: options.Json = False,
     *,
@@ -42,6 +43,8 @@ def deploy(
     Options stand over what a manifest says.
     """
     component, chosen_name, configuration = _what(file, name, hosts or [], settings)
+    if compile is not None:
+        configuration["compile"] = compile
     client = NodeClient(Home(home))
     try:
         body = component.open("rb")
@@ -67,6 +70,8 @@ def deploy(
         if timing.get("cache") == "hit"
         else f"compiled in {format_nanoseconds(timing.get('compile', 0))}"
     )
+    if timing.get("tier") == "baseline":
+        cost += ", being optimised"
     print(f"deployed {answer['name']} revision {answer['revision']} ({answer['contract']}, {cost})")
     print(answer["url"])
 

@@ -38,6 +38,7 @@ def run(
     data: options.Data = None,
     include: options.Include = False,
     jit: Annotated[bool, typer.Option("--jit", help="Compile in memory; use no cache.")] = False,
+    compile: options.Compile = None,
     timing: Annotated[bool, typer.Option("--timing", help="What each phase took, on stderr.")] = False,
     cache_dir: options.CacheDir = None,
     as_json: options.Json = False,
@@ -54,6 +55,8 @@ def run(
     runtime = Runtime(cache_dir, jit=jit)
     with progress(f"compiling {Path(file).name}"):
         component, chosen = _component(file, settings)
+        if compile is not None:
+            chosen["compile"] = compile
         function, loading = _load(runtime, component, chosen, inherit=not as_json and data is None, jit=jit)
     answer: Result[str] | Result[bytes] | Response
     if function.contract == "run":
@@ -89,7 +92,7 @@ def _component(file: str, settings: dict[str, Any]) -> tuple[Path, dict[str, Any
     from limes.manifest import Manifest
 
     manifest = Manifest.read(path)
-    chosen = {**manifest.limits.model_dump(), **manifest.grants.model_dump()}
+    chosen = {**manifest.limits.model_dump(), **manifest.grants.model_dump(), "compile": manifest.compile}
     return manifest.component, {**chosen, **settings}
 
 
