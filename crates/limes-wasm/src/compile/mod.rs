@@ -4,11 +4,11 @@ mod cache;
 mod directory;
 mod entry;
 mod functions;
+#[cfg(test)]
+mod functions_tests;
 mod key;
 mod pack;
 mod target;
-#[cfg(test)]
-mod functions_tests;
 #[cfg(test)]
 mod tests;
 

@@ -1,8 +1,8 @@
 use super::module::Fused;
-use super::parse::{CoreInstance, Item, Kind, Parsed};
-use super::plan::{Leaf, Plan};
+use super::parse::{CoreInstance, Item, Kind, Leaf, Parsed};
+use super::plan::Plan;
 use super::remap::ComponentMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use wasm_encoder::reencode::ReencodeComponent;
 use wasm_encoder::{
     Alias, CanonicalFunctionSection, Component, ComponentAliasSection, InstanceSection, ModuleArg, RawSection,
@@ -10,19 +10,14 @@ use wasm_encoder::{
 use wasmparser::CanonicalFunction;
 
 /// The component with one module, and one instance of it, in the place of the members'.
-pub(super) fn component(parsed: &Parsed<'_>, plan: &Plan, fused: &Fused<'_>) -> Option<Vec<u8>> {
+pub(super) fn component<'a>(parsed: &Parsed<'a>, plan: &Plan<'a>, fused: &Fused<'a>) -> Option<Vec<u8>> {
     let mut out = Emitter::start(parsed, plan, fused);
     let last = *plan.members.last()? as usize;
     // What needs the members, but came before the last of them.
     let mut waiting = Vec::new();
     let mut is_there = false;
-    for item in &parsed.items {
-        let needs_members = match item {
-            Item::Canonical { function, .. } => plan.canonical_needs_members(parsed, function)?,
-            Item::Instance(_) => true,
-            _ => false,
-        };
-        if needs_members && !is_there {
+    for (place, item) in parsed.items.iter().enumerate() {
+        if plan.is_late(place) && !is_there {
             waiting.push(item);
         } else {
             out.item(item)?;
@@ -44,7 +39,7 @@ pub(super) fn component(parsed: &Parsed<'_>, plan: &Plan, fused: &Fused<'_>) -> 
 
 struct Emitter<'p, 'a> {
     parsed: &'p Parsed<'a>,
-    plan: &'p Plan,
+    plan: &'p Plan<'a>,
     fused: &'p Fused<'a>,
     component: Component,
     /// How many there are so far.
@@ -58,7 +53,7 @@ struct Emitter<'p, 'a> {
 }
 
 impl<'p, 'a> Emitter<'p, 'a> {
-    fn start(parsed: &'p Parsed<'a>, plan: &'p Plan, fused: &'p Fused<'a>) -> Self {
+    fn start(parsed: &'p Parsed<'a>, plan: &'p Plan<'a>, fused: &'p Fused<'a>) -> Self {
         Self {
             parsed,
             plan,
@@ -130,15 +125,11 @@ impl<'p, 'a> Emitter<'p, 'a> {
         if self.plan.is_member(index) {
             return Some(());
         }
-        let mut wanted: Vec<(&str, Vec<(String, Kind, u32)>)> = Vec::new();
+        let mut wanted: BTreeMap<&str, Vec<(String, Kind, u32)>> = BTreeMap::new();
         for (from, name, import) in &self.parsed.module(index)?.imports {
             let kind = Kind::of_import(import)?;
             let at = self.leaf(kind, self.parsed.imported(index, from, name)?)?;
-            let entry = ((*name).to_owned(), kind, at);
-            match wanted.iter_mut().find(|(known, _)| known == from) {
-                Some((_, entries)) => entries.push(entry),
-                None => wanted.push((from, vec![entry])),
-            }
+            wanted.entry(from).or_default().push(((*name).to_owned(), kind, at));
         }
         let args: Vec<_> = wanted.iter().map(|(from, entries)| (*from, self.gathered(entries))).collect();
         let module = *self.module_at.get(&(*module as usize))?;

@@ -1,7 +1,7 @@
-use super::parse::{Kind, Parsed};
-use super::plan::{Leaf, Plan};
+use super::parse::{Kind, Leaf, Parsed};
+use super::plan::Plan;
 use super::remap::{Constant, ModuleMap};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use wasm_encoder::reencode::Reencode;
 use wasm_encoder::{
     CodeSection, DataCountSection, DataSection, ElementSection, EntityType, ExportSection, Function,
@@ -38,8 +38,9 @@ struct Sections {
 }
 
 /// Puts the members' modules together. Exported is what others than members use.
-pub(super) fn build<'a>(parsed: &Parsed<'a>, plan: &Plan) -> Option<Fused<'a>> {
+pub(super) fn build<'a>(parsed: &Parsed<'a>, plan: &Plan<'a>) -> Option<Fused<'a>> {
     let imports = external_imports(parsed, plan)?;
+    let places: HashMap<u32, usize> = imports.iter().copied().zip(0..).collect();
     let mut sections = Sections::default();
     let mut counts = HashMap::from([(Kind::Func, imports.len() as u32)]);
     let mut import_types: Vec<Option<u32>> = vec![None; imports.len()];
@@ -59,7 +60,7 @@ pub(super) fn build<'a>(parsed: &Parsed<'a>, plan: &Plan) -> Option<Fused<'a>> {
             let kind = Kind::of_import(import)?;
             let index = match parsed.imported(instance, from, name)? {
                 Leaf::Canonical(function) => {
-                    let place = imports.iter().position(|&known| known == function)?;
+                    let place = *places.get(&function)?;
                     let TypeRef::Func(ty) = import else { return None };
                     import_types[place].get_or_insert(map.types + ty);
                     place as u32
@@ -78,19 +79,20 @@ pub(super) fn build<'a>(parsed: &Parsed<'a>, plan: &Plan) -> Option<Fused<'a>> {
         }
         constants = map.constants;
     }
-    let exports = exports(parsed, plan, &exported)?;
+    let exports = exports(plan, &exported)?;
     let wasm = sections.finish(&import_types, &exports)?;
     let exports = exports.into_iter().map(|(key, (name, ..))| (key, name)).collect();
     Some(Fused { wasm, imports, exports })
 }
 
 /// The canonical functions that members import, each once.
-fn external_imports(parsed: &Parsed<'_>, plan: &Plan) -> Option<Vec<u32>> {
+fn external_imports(parsed: &Parsed<'_>, plan: &Plan<'_>) -> Option<Vec<u32>> {
+    let mut seen = HashSet::new();
     let mut imports = Vec::new();
     for &instance in &plan.members {
         for (from, name, _) in &parsed.module(instance)?.imports {
             if let Leaf::Canonical(function) = parsed.imported(instance, from, name)?
-                && !imports.contains(&function)
+                && seen.insert(function)
             {
                 imports.push(function);
             }
@@ -102,13 +104,9 @@ fn external_imports(parsed: &Parsed<'_>, plan: &Plan) -> Option<Vec<u32>> {
 type Exports<'a> = HashMap<(u32, &'a str), (String, Kind, u32)>;
 
 /// What has to be exported, under which name.
-fn exports<'a>(
-    parsed: &Parsed<'a>,
-    plan: &Plan,
-    exported: &HashMap<(u32, &'a str), (Kind, u32)>,
-) -> Option<Exports<'a>> {
+fn exports<'a>(plan: &Plan<'a>, exported: &HashMap<(u32, &'a str), (Kind, u32)>) -> Option<Exports<'a>> {
     let mut exports = HashMap::new();
-    for leaf in plan.leaves_outside(parsed)? {
+    for &leaf in &plan.used_outside {
         if let Leaf::Export { instance, name } = leaf
             && plan.is_member(instance)
         {

@@ -11,7 +11,7 @@ pub(super) struct Parsed<'a> {
     pub modules: Vec<CoreModule<'a>>,
     pub instances: Vec<CoreInstance<'a>>,
     /// Where each core function, table, memory, global and tag comes from.
-    pub entities: HashMap<(Kind, u32), Origin<'a>>,
+    leaves: HashMap<Kind, Vec<Leaf<'a>>>,
 }
 
 /// A kind of core definition: each has an index space.
@@ -38,11 +38,13 @@ pub(super) enum Item<'a> {
     Alias(ComponentAlias<'a>),
 }
 
-pub(super) enum Origin<'a> {
-    /// An export of a core instance.
+/// Where something of the core comes from in the end, through all names it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Leaf<'a> {
+    /// An export of the core instance of a module.
     Export { instance: u32, name: &'a str },
-    /// A canonical function.
-    Canonical(CanonicalFunction),
+    /// A canonical function, by its index as a core function.
+    Canonical(u32),
 }
 
 pub(super) enum CoreInstance<'a> {
@@ -101,8 +103,7 @@ impl<'a> Parsed<'a> {
     /// `None` when there is something that cannot be followed.
     pub fn read(component: &'a [u8]) -> Option<Self> {
         let mut parsed =
-            Self { items: Vec::new(), modules: Vec::new(), instances: Vec::new(), entities: HashMap::new() };
-        let mut counts: HashMap<Kind, u32> = HashMap::new();
+            Self { items: Vec::new(), modules: Vec::new(), instances: Vec::new(), leaves: HashMap::new() };
         // Modules and components within are skipped over by their depth.
         let mut depth = 0_u32;
         for payload in Parser::new(0).parse_all(component) {
@@ -119,7 +120,7 @@ impl<'a> Parsed<'a> {
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::Version { .. } => {}
                 _ if depth > 0 => {}
-                _ => parsed.section(payload, component, &mut counts)?,
+                _ => parsed.section(payload, component)?,
             }
         }
         Some(parsed)
@@ -136,18 +137,7 @@ impl<'a> Parsed<'a> {
         Some(())
     }
 
-    fn section(
-        &mut self,
-        payload: Payload<'a>,
-        component: &'a [u8],
-        counts: &mut HashMap<Kind, u32>,
-    ) -> Option<()> {
-        let mut define = |parsed: &mut Self, kind: Kind, origin: Origin<'a>| {
-            let next = counts.entry(kind).or_default();
-            parsed.entities.insert((kind, *next), origin);
-            *next += 1;
-            *next - 1
-        };
+    fn section(&mut self, payload: Payload<'a>, component: &'a [u8]) -> Option<()> {
         match payload {
             Payload::InstanceSection(section) => {
                 for instance in section {
@@ -159,8 +149,9 @@ impl<'a> Parsed<'a> {
                 for alias in section {
                     match alias.ok()? {
                         ComponentAlias::CoreInstanceExport { kind, instance_index, name } => {
-                            let origin = Origin::Export { instance: instance_index, name };
-                            define(self, Kind::of(kind)?, origin);
+                            // Whatever it names came before, so that no chain of names is followed twice.
+                            let leaf = self.export(instance_index, name)?;
+                            self.leaves.entry(Kind::of(kind)?).or_default().push(leaf);
                         }
                         ComponentAlias::InstanceExport { kind: ComponentExternalKind::Module, .. } => {
                             return None;
@@ -173,8 +164,12 @@ impl<'a> Parsed<'a> {
             Payload::ComponentCanonicalSection(section) => {
                 for function in section {
                     let function = function.ok()?;
-                    let is_core = !matches!(function, CanonicalFunction::Lift { .. });
-                    let core = is_core.then(|| define(self, Kind::Func, Origin::Canonical(function.clone())));
+                    let functions = self.leaves.entry(Kind::Func).or_default();
+                    let core = match function {
+                        CanonicalFunction::Lift { .. } => None,
+                        _ => Some(u32::try_from(functions.len()).ok()?),
+                    };
+                    functions.extend(core.map(Leaf::Canonical));
                     self.items.push(Item::Canonical { function, core });
                 }
             }
@@ -186,6 +181,39 @@ impl<'a> Parsed<'a> {
             }
         }
         Some(())
+    }
+}
+
+impl<'a> Parsed<'a> {
+    /// The module of a core instance, if it is an instance of one.
+    pub fn module(&self, instance: u32) -> Option<&CoreModule<'a>> {
+        match self.instances.get(instance as usize)? {
+            CoreInstance::Module { module, .. } => self.modules.get(*module as usize),
+            CoreInstance::Exports(_) => None,
+        }
+    }
+
+    /// What the module of a core instance gets for an import.
+    pub fn imported(&self, instance: u32, from: &str, name: &'a str) -> Option<Leaf<'a>> {
+        match self.instances.get(instance as usize)? {
+            CoreInstance::Module { args, .. } => self.export(*args.get(from)?, name),
+            CoreInstance::Exports(_) => None,
+        }
+    }
+
+    /// Where something of the core comes from.
+    pub fn leaf(&self, kind: Kind, index: u32) -> Option<Leaf<'a>> {
+        self.leaves.get(&kind)?.get(index as usize).copied()
+    }
+
+    fn export(&self, instance: u32, name: &'a str) -> Option<Leaf<'a>> {
+        match self.instances.get(instance as usize)? {
+            CoreInstance::Module { .. } => Some(Leaf::Export { instance, name }),
+            CoreInstance::Exports(exports) => {
+                let (kind, index) = exports.get(name)?;
+                self.leaf(*kind, *index)
+            }
+        }
     }
 }
 
