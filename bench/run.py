@@ -15,6 +15,7 @@ from pathlib import Path
 import apps_bench
 import build_bench
 import http_bench
+import microvm_bench
 import node_bench
 from servers import BenchError
 
@@ -29,6 +30,9 @@ BENCHES: Mapping[str, Callable[[Path], dict[str, float]]] = {
     "apps": apps_bench.apps,
     "python": build_bench.python,
     "tiered": build_bench.tiered,
+    "microvm": microvm_bench.microvm,
+    "microvm-throughput": microvm_bench.microvm_throughput,
+    "microvm-idle": microvm_bench.microvm_idle,
 }
 
 

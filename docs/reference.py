@@ -21,6 +21,7 @@ from limes.cli.app import app
 from limes.node.admin.app import create_app
 
 FOLDER = Path(__file__).resolve().parent / "reference"
+STUDY = FOLDER.parents[1] / "bench" / "study" / "summary.json"
 NOTE = "<!-- Made by `make docs` from the code; change that instead. -->\n\n"
 
 
@@ -108,6 +109,13 @@ def library() -> str:
     return "\n\n".join(parts)
 
 
+def study() -> str:
+    """What the study in the repository found."""
+    from limes.study.markdown import page
+
+    return page(json.loads(STUDY.read_text()), str(STUDY.relative_to(FOLDER.parents[1])))
+
+
 def limits() -> str:
     """The default limits."""
     rows = [f"| `{name}` | {value:,} |" for name, value in json.loads(_native.default_limits()).items()]
@@ -121,6 +129,7 @@ REFERENCES: dict[str, Callable[[], str]] = {
     "admin-api.md": admin_api,
     "library.md": library,
     "limits.md": limits,
+    "study.md": study,
 }
 
 if __name__ == "__main__":

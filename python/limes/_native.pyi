@@ -44,6 +44,9 @@ def inspect(component: bytes) -> str:
     "core_modules": [{"size": int}], "grants_needed": [str], "unsupported_imports": [str]}``. Raises BadComponent.
     """
 
+def componentize(module: bytes) -> bytes:
+    """The component that a core module becomes; a component stays as it is. Raises BadComponent."""
+
 @final
 class Engine:
     """An engine, its compile cache and the threads that asynchronous calls run on."""
@@ -55,9 +58,11 @@ class Engine:
         cache_bytes: int = ...,
         jit: bool = False,
         slots: int = ...,
+        microvm: str = "{}",
     ) -> Engine:
         """``cache_dir`` None: no cache on disk. ``jit``: compile in memory each time, never touch the cache.
-        ``slots``: instances alive at once in the whole engine."""
+        ``slots``: instances alive at once in the whole engine. ``microvm``: JSON, where the unikernel and the monitors are:
+        ``unikernel``, ``builtin``, ``firecracker``, ``qemu``, ``memory`` (bytes of all machines together), ``folder``."""
 
     def load(
         self,
@@ -68,12 +73,17 @@ class Engine:
         limits: str = "{}",
         grants: str = "{}",
         tiered: bool = False,
+        sandbox: str = "wasm",
+        microvm: str = "{}",
     ) -> Function:
         """Compile (or fetch from the cache), link, and check a component. Give the bytes or the path.
         ``tiered``: a large one that is not in the cache by a fast compiler first."""
 
     def compile(self, component: bytes) -> tuple[bytes, str]:
         """Machine code for this machine, and its timing as JSON. Goes through the cache."""
+
+    def microvms(self) -> str:
+        """Boots the unikernel with each monitor: JSON, a list of ``{"vmm": str, "works": bool, "took": nanoseconds, "problem": str}``."""
 
     def cache_info(self) -> str:
         """JSON: ``{"dir": str|null, "entries": int, "bytes": int, "max_bytes": int}``."""

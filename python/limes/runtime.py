@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
-from limes import _native
+from limes import _native, microvm
 from limes.errors import InvalidArgument
 from limes.invocation import (
     Headers,
@@ -32,7 +32,7 @@ from limes.invocation import (
 from limes.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from limes.manifest import DirectoryGrant, Grants, Limits
+    from limes.manifest import DirectoryGrant, Grants, Limits, MicroVm
 
 Component = str | os.PathLike[str] | bytes | bytearray | memoryview
 """A path, or the bytes themselves: a component, a wasip1 module, or wat text."""
@@ -114,6 +114,7 @@ class Runtime:
             cache_dir=directory,
             cache_bytes=_quantity(parse_size, cache_size, "cache_size"),
             jit=jit,
+            microvm=json.dumps(microvm.settings()),
             **options,
         )
 
@@ -130,6 +131,8 @@ class Runtime:
         limits: Limits | None = None,
         grants: Grants | None = None,
         compile: CompileMode = "optimized",
+        sandbox: str = "wasm",
+        microvm: MicroVm | Mapping[str, Any] | None = None,
         **options: Unpack[Options],
     ) -> Function:
         """Compile a component (or fetch it from the cache), link it, and check it.
@@ -141,6 +144,8 @@ class Runtime:
             grants: all grants at once, instead of keywords.
             compile: ``tiered`` lets a large component answer before its optimised code is ready; results are
                 the same. :attr:`Function.tier` and ``timing.tier`` say which code answers.
+            sandbox: ``wasm``, inside this process, or ``microvm``, a virtual machine for every call.
+            microvm: how it runs in a virtual machine, by the names of ``[microvm]`` in ``limes.toml``.
             **options: limits and grants by the names of ``limes.toml``; relative host directories start at
             the
                 current directory.
@@ -150,9 +155,11 @@ class Runtime:
             UnsupportedContract: it exports nothing Limes can call.
             InvalidArgument: a limit or grant has no meaning.
             LimesIOError: the file cannot be read.
+            Unavailable: no virtual machine runs here.
         """
         limits_json, grants_json = _settings(limits, grants, options)
         tiered = _is_tiered(compile)
+        chosen = _sandbox(sandbox, microvm)
         if isinstance(component, str | os.PathLike):
             path = os.fspath(component)
             native = self._engine.load(
@@ -161,10 +168,16 @@ class Runtime:
                 limits=limits_json,
                 grants=grants_json,
                 tiered=tiered,
+                **chosen,
             )
         else:
             native = self._engine.load(
-                bytes(component), name=name or "", limits=limits_json, grants=grants_json, tiered=tiered
+                bytes(component),
+                name=name or "",
+                limits=limits_json,
+                grants=grants_json,
+                tiered=tiered,
+                **chosen,
             )
         return Function(native, name or "")
 
@@ -197,6 +210,16 @@ def _is_tiered(compile: str) -> bool:
             context={"key": "compile"},
         )
     return compile == "tiered"
+
+
+def _sandbox(sandbox: str, microvm: MicroVm | Mapping[str, Any] | None) -> dict[str, str]:
+    if sandbox == "wasm" and microvm is None:
+        return {}
+    from limes import manifest
+
+    values = {"sandbox": sandbox, "microvm": microvm or {}}
+    checked = manifest.check(manifest.Configuration, values, operation="load")
+    return {"sandbox": checked.sandbox, "microvm": checked.microvm.model_dump_json()}
 
 
 def _quantity(parse: Any, value: Size | Duration, name: str) -> int:

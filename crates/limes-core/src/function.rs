@@ -1,4 +1,4 @@
-use crate::{Grants, Limits};
+use crate::{Grants, Limits, MicroVm};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -55,6 +55,18 @@ pub enum SandboxKind {
     /// A WebAssembly component inside the process.
     #[default]
     Wasm,
+    /// The same component in a virtual machine of its own.
+    MicroVm,
+}
+
+impl SandboxKind {
+    /// The name in the manifest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Wasm => "wasm",
+            Self::MicroVm => "microvm",
+        }
+    }
 }
 
 /// How a component that was never seen is compiled.
@@ -94,4 +106,7 @@ pub struct FunctionSpec {
     /// What it may reach.
     #[serde(default)]
     pub grants: Grants,
+    /// How it runs in a microVM; without meaning for other sandboxes.
+    #[serde(default)]
+    pub microvm: MicroVm,
 }

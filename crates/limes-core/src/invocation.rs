@@ -92,7 +92,7 @@ pub trait Observer: Send + Sync {
     fn finished(&self, control: &Control, outcome: Result<(), &Error>);
 }
 
-const PHASES: usize = 7;
+const PHASES: usize = 11;
 
 /// The handle on a running invocation: identity, stop switch, phase clock.
 pub struct Control {
@@ -175,6 +175,10 @@ impl Control {
             first_byte: phase(Phase::FirstByte),
             execute: phase(Phase::Execute),
             reset: phase(Phase::Reset),
+            process: phase(Phase::Process),
+            create: phase(Phase::Create),
+            boot: phase(Phase::Boot),
+            teardown: phase(Phase::Teardown),
             tier: if self.baseline.load(Ordering::Relaxed) { Tier::Baseline } else { Tier::Optimized },
             ..Timing::default()
         }

@@ -14,6 +14,7 @@ mod function;
 mod grants;
 mod invocation;
 mod limits;
+mod microvm;
 mod sandbox;
 mod timing;
 
@@ -24,5 +25,6 @@ pub use function::{CompileMode, Contract, FunctionSpec, SandboxKind};
 pub use grants::{AddressPattern, DirectoryGrant, Grants, HostPattern};
 pub use invocation::{Control, Input, Invocation, LogStream, Observer, Output, StopReason};
 pub use limits::Limits;
+pub use microvm::{Isolation, MicroVm, Mode, Vmm};
 pub use sandbox::{BoxFuture, Function, Prepared, Sandbox};
 pub use timing::{CacheOutcome, Phase, Tier, Timing};

@@ -31,6 +31,12 @@ pub struct Timing {
     pub compile: u64,
     /// From bytes on disk (component or artifact) to something that can be instantiated.
     pub load: u64,
+    /// Starting a monitor's process; microVMs only, as are `create`, `boot` and `teardown`.
+    pub process: u64,
+    /// Making the virtual machine, or restoring it.
+    pub create: u64,
+    /// From the machine's first instruction to the function being instantiated.
+    pub boot: u64,
     /// From the accepted request to the function it names.
     pub route: u64,
     /// Waiting for a concurrency slot.
@@ -43,6 +49,8 @@ pub struct Timing {
     pub execute: u64,
     /// Giving the instance back, its memory clean.
     pub reset: u64,
+    /// Ending the virtual machine and its process.
+    pub teardown: u64,
     /// Whether the compile cache answered.
     pub cache: CacheOutcome,
     /// Which compiler made the code that was loaded, or that ran.
@@ -60,4 +68,8 @@ pub enum Phase {
     FirstByte,
     Execute,
     Reset,
+    Process,
+    Create,
+    Boot,
+    Teardown,
 }

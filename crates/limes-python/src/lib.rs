@@ -24,6 +24,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(facts::default_limits, module)?)?;
     module.add_function(wrap_pyfunction!(facts::check_pattern, module)?)?;
     module.add_function(wrap_pyfunction!(facts::inspect, module)?)?;
+    module.add_function(wrap_pyfunction!(facts::componentize, module)?)?;
     module.add_class::<engine::Engine>()?;
     module.add_class::<function::Function>()?;
     module.add_class::<invocation::Invocation>()?;

@@ -19,7 +19,7 @@ mod engine;
 mod failure;
 mod function;
 mod fuse;
-mod grants;
+pub mod grants;
 mod guest;
 mod host;
 mod http02;
@@ -30,8 +30,10 @@ mod response;
 mod sandbox;
 mod session;
 mod tiered;
+mod unikernel;
 
-pub use sandbox::{Settings, WasmSandbox, read_file};
+pub use sandbox::{Settings, WasmSandbox, read_component, read_file};
+pub use unikernel::UnikernelCode;
 
 /// Version of the engine inside.
 pub const WASMTIME_VERSION: &str = "48.0.8";

@@ -6,6 +6,7 @@ use crate::engine::{Engine, EngineSettings};
 use crate::function::{self, WasmFunction};
 use crate::host::Host;
 use crate::tiered::TieredFunction;
+use crate::unikernel::{UnikernelCode, UnikernelCompiler};
 use limes_core::{
     CompileMode, Contract, Error, ErrorKind, Function, FunctionSpec, Grants, Limits, Prepared, Result,
     Sandbox, SandboxKind, Tier, Timing,
@@ -44,6 +45,7 @@ const LARGE: usize = 96 << 10;
 pub struct WasmSandbox {
     settings: Settings,
     compiler: Arc<CompileService>,
+    unikernel: UnikernelCompiler,
     /// Made when first needed; the common one at once.
     environments: Mutex<HashMap<EngineSettings, Arc<Environment>>>,
 }
@@ -141,6 +143,7 @@ fn linker(engine: &wasmtime::Engine, concurrent: bool) -> wasmtime::Result<Linke
     io::poll::add_to_linker::<_, HasTable>(&mut linker, Host::table)?;
     io::streams::add_to_linker::<_, HasTable>(&mut linker, Host::table)?;
     crate::grants::define_name_lookup(&mut linker)?;
+    crate::http02::define(&mut linker)?;
     linker.allow_shadowing(false);
     if concurrent {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
@@ -163,8 +166,12 @@ impl WasmSandbox {
     pub fn new(settings: Settings) -> Result<Self> {
         let cache =
             settings.cache_dir.as_deref().map(|dir| Cache::open(dir, settings.cache_bytes)).transpose()?;
-        let compiler = Arc::new(CompileService::new(cache));
-        let sandbox = Self { compiler, environments: Mutex::default(), settings };
+        let sandbox = Self {
+            compiler: Arc::new(CompileService::new(cache)),
+            unikernel: UnikernelCompiler::default(),
+            environments: Mutex::default(),
+            settings,
+        };
         sandbox.environment(Limits::default().stack, false, Tier::Optimized)?;
         Ok(sandbox)
     }
@@ -265,6 +272,14 @@ impl WasmSandbox {
         self.compiler.artifact(environment.engine.target(), &source)
     }
 
+    /// Machine code for the unikernel; blocks while it compiles.
+    ///
+    /// # Errors
+    /// Not a valid component, no contract, or one that the unikernel does not have: it has those of WASI 0.2.
+    pub fn compile_for_unikernel(&self, bytes: &[u8]) -> Result<UnikernelCode> {
+        self.unikernel.compile(&self.compiler, bytes)
+    }
+
     /// What the cache holds.
     ///
     /// # Errors
@@ -319,26 +334,35 @@ impl Sandbox for WasmSandbox {
     }
 
     fn prepare(&self, spec: &FunctionSpec) -> Result<Prepared> {
-        let bytes = std::fs::read(&spec.component).map_err(|error| {
-            let path = spec.component.display();
-            let message = format!("`{path}`, deployed as `{}`, cannot be read; deploy it again", spec.name);
-            Error::new(ErrorKind::CorruptedState, "load", message).from_source(error)
-        })?;
-        let found = Digest::of(&bytes);
-        if Digest::from_hex(&spec.digest) != Some(found) {
-            return Err(Error::new(
-                ErrorKind::CorruptedState,
-                "load",
-                format!(
-                    "`{}` holds other bytes than were deployed as `{}` (SHA-256 {found}, not {}); deploy it again",
-                    spec.component.display(),
-                    spec.name,
-                    spec.digest
-                ),
-            ));
-        }
+        let bytes = read_component(spec)?;
         self.load(&spec.name, &bytes, spec.limits.clone(), spec.grants.clone(), spec.compile)
     }
+}
+
+/// Reads the component of a deployed function, and checks that it is the one that was deployed.
+///
+/// # Errors
+/// [`ErrorKind::CorruptedState`] when it cannot be read, or holds other bytes.
+pub fn read_component(spec: &FunctionSpec) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(&spec.component).map_err(|error| {
+        let path = spec.component.display();
+        let message = format!("`{path}`, deployed as `{}`, cannot be read; deploy it again", spec.name);
+        Error::new(ErrorKind::CorruptedState, "load", message).from_source(error)
+    })?;
+    let found = Digest::of(&bytes);
+    if Digest::from_hex(&spec.digest) != Some(found) {
+        return Err(Error::new(
+            ErrorKind::CorruptedState,
+            "load",
+            format!(
+                "`{}` holds other bytes than were deployed as `{}` (SHA-256 {found}, not {}); deploy it again",
+                spec.component.display(),
+                spec.name,
+                spec.digest
+            ),
+        ));
+    }
+    Ok(bytes)
 }
 
 /// Reads a component file.

@@ -64,6 +64,7 @@ pub fn spec(name: &str, revision: u64) -> FunctionSpec {
         hosts: Vec::new(),
         limits: Limits::default(),
         grants: Default::default(),
+        microvm: limes_core::MicroVm::default(),
     }
 }
 

@@ -158,6 +158,15 @@ impl CompileService {
         })
     }
 
+    /// The machine code that the input of this digest was compiled to, with its contract and export; `None` when the cache does not have it.
+    pub fn cached_artifact(&self, target: &Target, digest: Digest) -> Option<(Vec<u8>, Contract, String)> {
+        let key = EntryKey::of(target.engine(), digest);
+        let cache = self.cache.as_ref()?;
+        let entry = cache.get(&key)?;
+        let artifact = cache.read(&key, &entry)?;
+        Some((artifact, entry.about.contract, entry.about.export))
+    }
+
     /// Runs `make` while no other thread of this process runs it for the same key.
     fn once<T>(&self, key: &EntryKey, make: impl FnOnce() -> T) -> T {
         let gate = self.making.lock().entry(*key).or_default().clone();

@@ -65,6 +65,14 @@ impl Component {
     }
 }
 
+/// Makes a component of what a compiler wrote, by the rules of [`read`]; a component stays as it is.
+///
+/// # Errors
+/// [`BadComponent`](limes_core::ErrorKind::BadComponent), as [`read`].
+pub fn componentize(input: &[u8]) -> Result<Vec<u8>> {
+    Ok(Source::read(input)?.bytes)
+}
+
 /// Reads a component, a core module or the text of either (`.wat`), and finds its contract.
 ///
 /// A core module becomes a component when it is a WASI 0.1 command (it exports `_start`) or carries component

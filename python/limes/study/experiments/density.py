@@ -1,0 +1,159 @@
+"""Density: instances alive at once, until memory runs out or there are ten thousand."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from limes.errors import LimesError, Unavailable
+from limes.invocation import Invocation
+from limes.runtime import Runtime
+from limes.study.process import children, private_bytes
+from limes.study.statistics import rounded
+
+COUNTS = {
+    "ci": (10, 100, 500),
+    "quick": (10, 100, 1000, 2000, 5000, 10_000),
+    "full": (10, 100, 1000, 2000, 5000, 10_000),
+}
+KEEP_FREE = 0.15
+"""The part of the machine's memory that is left to others."""
+SETTLE_SECONDS = 20.0
+STILL_SECONDS = 0.2
+SANDBOXES = ("wasm", "microvm")
+
+
+@dataclass(frozen=True)
+class Density:
+    """Instances of a component that touches one page of its memory and then waits."""
+
+    form: str
+    name: str = "density"
+    title: str = "Density"
+    question: str = "How many instances can be alive at once, and what does one more hold?"
+
+    def run(self, work: Path) -> dict[str, Any]:
+        """Start instances until there are enough or memory runs out, for each sandbox that works here."""
+        rows: list[dict[str, Any]] = []
+        not_here: dict[str, str] = {}
+        for sandbox in SANDBOXES:
+            try:
+                rows += self._of(sandbox, work)
+            except LimesError as error:
+                not_here[sandbox] = error.message
+        if not rows:
+            reasons = "; ".join(f"{sandbox}: {reason}" for sandbox, reason in not_here.items())
+            raise Unavailable(reasons, operation="study")
+        return {
+            "title": self.title,
+            "question": self.question,
+            "finding": _finding(rows, not_here),
+            "rows": rows,
+            "figure": {
+                "x": "instances",
+                "x_label": "instances alive",
+                "x_log": True,
+                "panels": [
+                    {"y": ["memory_mib"], "label": "Memory of all (MiB)", "log": True},
+                    {"y": ["one_more_kib"], "label": "Memory of one more (KiB)"},
+                ],
+            },
+        }
+
+    def _of(self, sandbox: str, work: Path) -> list[dict[str, Any]]:
+        counts = COUNTS[self.form]
+        options: dict[str, Any] = {} if sandbox == "wasm" else {"sandbox": sandbox}
+        runtime = Runtime(work / "cache", slots=counts[-1])
+        component = (files("limes.study") / "data" / "waiting.wat").read_bytes()
+        waiting = runtime.load(
+            component,
+            name="waiting",
+            timeout="20m",
+            cpu="10m",
+            concurrency=counts[-1],
+            memory="1MiB",
+            **options,
+        )
+        rows: list[dict[str, Any]] = []
+        alive: list[Invocation[Any]] = []
+        before = previous = held_bytes()
+        try:
+            for count in counts:
+                started = time.perf_counter()
+                was = len(alive)
+                while len(alive) < count and _room():
+                    alive.append(waiting.start([]))
+                now = _settled()
+                ended = next((call for call in alive if call.done()), None)
+                if ended is not None:
+                    ended.result()
+                if len(alive) == was:
+                    break
+                rows.append(
+                    {
+                        "series": sandbox,
+                        "instances": len(alive),
+                        "memory_mib": rounded((now - before) / (1 << 20)),
+                        "one_more_kib": rounded((now - previous) / (len(alive) - was) / 1024),
+                        "seconds": rounded(time.perf_counter() - started),
+                    }
+                )
+                previous = now
+                if len(alive) < count:
+                    break
+        finally:
+            _stop(alive)
+        return rows
+
+
+def held_bytes() -> int:
+    """Memory that only this process and its children hold."""
+    return sum(private_bytes(pid) for pid in (os.getpid(), *children(os.getpid())))
+
+
+def _settled() -> int:
+    """Memory once it has stood still: instances start on other threads."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    last = held_bytes()
+    while time.monotonic() < deadline:
+        time.sleep(STILL_SECONDS)
+        now = held_bytes()
+        if abs(now - last) <= 64 << 10:
+            return now
+        last = now
+    return last
+
+
+def _room() -> bool:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) * 1024
+            return available > KEEP_FREE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return True
+
+
+def _stop(alive: list[Invocation[Any]]) -> None:
+    for call in alive:
+        call.stop()
+    for call in alive:
+        try:
+            call.result(60)
+        except (LimesError, TimeoutError):
+            # Stopped, as was asked; one that is not gone in a minute is the engine's to end.
+            continue
+
+
+def _finding(rows: list[dict[str, Any]], not_here: dict[str, str]) -> str:
+    told = []
+    for sandbox in dict.fromkeys(row["series"] for row in rows):
+        last = [row for row in rows if row["series"] == sandbox][-1]
+        told.append(
+            f"{last['instances']:,} instances in {sandbox} are alive at once and hold "
+            f"{last['memory_mib']:.4g} MiB together; one more holds {last['one_more_kib']:.3g} KiB."
+        )
+    told += [f"Not measured with {sandbox}: {reason}." for sandbox, reason in not_here.items()]
+    return " ".join(told)

@@ -1,0 +1,134 @@
+"""A function in a microVM of its own, in whatever modes and VMMs this build of Limes has."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from limes.errors import InvalidArgument, Unavailable
+from limes.runtime import Function, Runtime
+from limes.study.machine import virtualisation_caveat
+from limes.study.plan import Cell
+from limes.study.process import children, private_bytes
+from limes.study.target import Meter, Sample, with_boundary
+from limes.study.wasm import answer_bytes
+from limes.study.workloads import Workload
+
+NOT_PHASES = ("first_byte", "total", "compile", "load", "route")
+"""Of a timing: a part of another phase, the sum, and what was done when the function was loaded."""
+
+
+SAMPLE_SECONDS = 0.001
+"""Between two looks at the memory of a machine that runs."""
+
+
+class LargestProcess:
+    """The most memory that any one new process below this one held while the block ran: that of a machine."""
+
+    def __init__(self, known: set[int]) -> None:
+        """Look at none of the `known` processes."""
+        self.private_bytes = 0
+        self._known = known
+        self._over = threading.Event()
+        self._watch = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._watch.join()
+
+    def _look(self) -> None:
+        while True:
+            over = self._over.is_set()
+            new = [pid for pid in children(os.getpid()) if pid not in self._known]
+            # A process that has not become its program yet still has the memory of this one.
+            held = [private_bytes(pid) for pid in new if _command_line(pid) != _command_line(os.getpid())]
+            self.private_bytes = max([self.private_bytes, *held])
+            if over:
+                return
+            self._over.wait(SAMPLE_SECONDS)
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+class MicrovmTarget:
+    """One function with ``sandbox = "microvm"``; what each phase cost is what the core says."""
+
+    def __init__(
+        self, workload: Workload, cell: Cell, workspace: Path, runtime: Callable[[], Runtime]
+    ) -> None:
+        """Nothing happens yet.
+
+        Args:
+            workload: what is called.
+            cell: in which sandbox, by which VMM, in which mode.
+            workspace: a folder for the workload's files.
+            runtime: gives an engine that runs, with a cache on disk.
+        """
+        self._workload = workload
+        self._cell = cell
+        self._workspace = workspace
+        self._runtime = runtime
+        self._function: Function | None = None
+        self._resident = 0
+        self.caveat = ""
+
+    def prepare(self) -> None:
+        """Load the function into its sandbox, and see in a first call how much memory one machine holds."""
+        machine: dict[str, Any] = {"vmm": self._cell.vmm, "mode": self._cell.mode}
+        if self._cell.sandbox == "unikernel":
+            machine["image"] = {"kernel": str(self._kernel())}
+        options: dict[str, Any] = {
+            **self._workload.granted(self._workspace),
+            "sandbox": "microvm",
+            "microvm": machine,
+        }
+        self.caveat = virtualisation_caveat(self._cell.vmm)
+        before = set(children(os.getpid()))
+        try:
+            self._function = self._runtime().load(
+                self._workload.component, name=self._workload.name, **options
+            )
+        except InvalidArgument as error:
+            raise Unavailable(f"not in this build: {error.message}", operation="study") from error
+        with LargestProcess(before) as largest:
+            self._workload.call.of(self._function)
+        self._resident = largest.private_bytes
+
+    def measure(self) -> Sample:
+        """Make one call."""
+        assert self._function is not None  # prepare() made it
+        meter = Meter()
+        with meter.running():
+            answer = self._workload.call.of(self._function)
+        told = answer.timing.to_json()
+        phases = {
+            name: ns for name, ns in told.items() if isinstance(ns, int) and ns and name not in NOT_PHASES
+        }
+        return Sample(
+            meter.wall_ns,
+            with_boundary(phases, meter.wall_ns),
+            meter.resources,
+            self._resident,
+            answer_bytes(answer),
+        )
+
+    def _kernel(self) -> Path:
+        if self._workload.unikernel is None:
+            raise Unavailable(f"{self._workload.name} has no native unikernel", operation="study")
+        return self._workload.unikernel
+
+    def close(self) -> None:
+        """Let go of the function and its VMs."""
+        self._function = None
