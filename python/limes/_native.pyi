@@ -79,10 +79,12 @@ class Engine:
         name: str = "",
         limits: str = "{}",
         grants: str = "{}",
+        tiered: bool = False,
         sandbox: str = "wasm",
         microvm: str = "{}",
     ) -> Function:
-        """Compile (or fetch from the cache), link, and check a component. Give the bytes or the path."""
+        """Compile (or fetch from the cache), link, and check a component. Give the bytes or the path.
+        ``tiered``: a large one that is not in the cache by a fast compiler first."""
 
     def compile(self, component: bytes) -> tuple[bytes, str]:
         """Machine code for this machine, and its timing as JSON. Goes through the cache."""
@@ -106,6 +108,10 @@ class Function:
     @property
     def contract(self) -> str:
         """``run``, ``http02``, ``http03``, ``cli02`` or ``cli03``."""
+
+    @property
+    def tier(self) -> str:
+        """Which compiler made the code that the next call runs: ``baseline`` or ``optimized``."""
 
     @property
     def timing(self) -> str:

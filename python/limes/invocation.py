@@ -51,6 +51,8 @@ class Timing:
     """Ending the virtual machine and its process."""
     cache: str = "unused"
     """Whether the compile cache answered: ``hit``, ``miss`` or ``unused``."""
+    tier: str = "optimized"
+    """Which compiler made the code: ``baseline`` (a fast one, until the other is ready) or ``optimized``."""
 
     @property
     def total(self) -> int:

@@ -5,6 +5,7 @@
     name = "hello"                     # default: the name of the component's file
     component = "hello.wasm"           # relative to this file
     sandbox = "wasm"                   # or "microvm": a virtual machine for every request
+    compile = "tiered"                 # a large component answers before its optimised code is ready
     hosts = ["hello.example.com"]      # requests for these hosts go to the function, whatever their path
 
     [limits]                           # see Limits; sizes "64MiB", durations "5s"
@@ -232,6 +233,8 @@ class Configuration(_Strict):
     """Which sandbox runs it: inside the process, or in a virtual machine of its own."""
     microvm: MicroVm = Field(default_factory=MicroVm)
     """How it runs in a virtual machine."""
+    compile: Literal["optimized", "tiered"] = "optimized"
+    """How a component that was never seen is compiled; see :data:`limes.runtime.CompileMode`."""
     hosts: list[Annotated[StrictStr, AfterValidator(_check_host)]] = []
     """Host names whose requests go to this function, whatever their path."""
     limits: Limits = Field(default_factory=Limits)
@@ -412,7 +415,12 @@ def _lowered(message: str) -> str:
 
 
 def _accepted(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
-    tables: dict[str, type[BaseModel]] = {"limits": Limits, "grants": Grants, "dirs": DirectoryGrant, "microvm": MicroVm}
+    tables: dict[str, type[BaseModel]] = {
+        "limits": Limits,
+        "grants": Grants,
+        "dirs": DirectoryGrant,
+        "microvm": MicroVm,
+    }
     names = [part for part in path if isinstance(part, str)]
     return list((tables[names[-1]] if names else model).model_fields)
 

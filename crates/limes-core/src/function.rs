@@ -69,6 +69,17 @@ impl SandboxKind {
     }
 }
 
+/// How a component that was never seen is compiled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CompileMode {
+    /// By the optimising compiler, before its first call.
+    #[default]
+    Optimized,
+    /// A large one by a fast compiler before its first call, and by the optimising one meanwhile.
+    Tiered,
+}
+
 /// One deployed revision of one function: everything a node needs to serve it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionSpec {
@@ -83,6 +94,9 @@ pub struct FunctionSpec {
     /// Which sandbox runs it.
     #[serde(default)]
     pub sandbox: SandboxKind,
+    /// How it is compiled.
+    #[serde(default)]
+    pub compile: CompileMode,
     /// Host names whose requests go to this function, whatever their path.
     #[serde(default)]
     pub hosts: Vec<String>,

@@ -13,6 +13,17 @@ pub enum CacheOutcome {
     Miss,
 }
 
+/// Which compiler made the code that ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// A fast compiler's, until the optimised code is ready.
+    Baseline,
+    /// The optimising compiler's.
+    #[default]
+    Optimized,
+}
+
 /// What each phase of one invocation cost, in nanoseconds; 0 for a phase that did not happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Timing {
@@ -42,6 +53,8 @@ pub struct Timing {
     pub teardown: u64,
     /// Whether the compile cache answered.
     pub cache: CacheOutcome,
+    /// Which compiler made the code that was loaded, or that ran.
+    pub tier: Tier,
 }
 
 /// One field of [`Timing`] that is measured while an invocation runs.

@@ -3,7 +3,7 @@
 use crate::error::{from_json, raise, to_json};
 use crate::facts::limits_and_grants;
 use crate::function::Function;
-use limes_core::{Error, ErrorKind, MicroVm, SandboxKind};
+use limes_core::{CompileMode, Error, ErrorKind, MicroVm, SandboxKind};
 use limes_microvm::MicroVmSandbox;
 use limes_wasm::{Settings, WasmSandbox};
 use pyo3::prelude::*;
@@ -69,7 +69,7 @@ impl Engine {
         Ok(Self { sandbox, microvm, runtime: Arc::new(Calls(Some(runtime))) })
     }
 
-    #[pyo3(signature = (component = None, path = None, *, name = "", limits = "{}", grants = "{}", sandbox = "wasm", microvm = "{}"))]
+    #[pyo3(signature = (component = None, path = None, *, name = "", limits = "{}", grants = "{}", tiered = false, sandbox = "wasm", microvm = "{}"))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn load(
         &self,
@@ -79,11 +79,13 @@ impl Engine {
         name: &str,
         limits: &str,
         grants: &str,
+        tiered: bool,
         sandbox: &str,
         microvm: &str,
     ) -> PyResult<Function> {
         let sandbox: SandboxKind = from_json("sandbox", &format!("\"{sandbox}\""))?;
         let microvm: MicroVm = from_json("microvm", microvm)?;
+        let compile = if tiered { CompileMode::Tiered } else { CompileMode::Optimized };
         let (limits, grants) = limits_and_grants(limits, grants)?;
         let call_limits = limits.clone();
         let loaded = py.detach(|| {
@@ -99,7 +101,7 @@ impl Engine {
                 }
             };
             match sandbox {
-                SandboxKind::Wasm => self.sandbox.load(name, &bytes, limits, grants),
+                SandboxKind::Wasm => self.sandbox.load(name, &bytes, limits, grants, compile),
                 SandboxKind::MicroVm => self.microvm.load(name, &bytes, limits, grants, &microvm),
             }
         });

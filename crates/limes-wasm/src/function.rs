@@ -11,7 +11,7 @@ use crate::{command, http02, http03};
 use bytes::Bytes;
 use limes_core::{
     Body, BoxFuture, Contract, Error, ErrorKind, Function, Grants, Input, Invocation, Limits, LogStream,
-    Output, Phase, Result,
+    Output, Phase, Result, Tier,
 };
 use std::future::ready;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub(crate) struct WasmFunction(pub Arc<Prepared>);
 pub(crate) struct Prepared {
     pub name: String,
     pub engine: Arc<Engine>,
+    /// Which compiler made the code.
+    pub tier: Tier,
     pub pre: InstancePre<Host>,
     pub contract: Contract,
     /// The exported function that is called.
@@ -215,8 +217,13 @@ impl Function for WasmFunction {
         self.0.contract
     }
 
+    fn tier(&self) -> Tier {
+        self.0.tier
+    }
+
     fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Output>> {
         let Invocation { input, control, deadline, timeout } = invocation;
+        control.record_tier(self.0.tier);
         let time = (deadline, timeout);
         let session = Session::new(control);
         let called = session.clone();

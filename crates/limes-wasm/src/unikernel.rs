@@ -1,11 +1,11 @@
 //! Machine code for the unikernel: the same compile service and cache, another machine.
 
-use crate::compile::CompileService;
+use crate::compile::{CompileService, Target};
 use crate::component::{self, Digest};
 use limes_core::{CacheOutcome, Contract, Error, ErrorKind, Result, Timing};
 use std::sync::OnceLock;
 use std::time::Instant;
-use wasmtime::{Config, Engine};
+use wasmtime::Config;
 
 /// A component as the unikernel takes it.
 pub struct UnikernelCode {
@@ -21,24 +21,24 @@ pub struct UnikernelCode {
 
 /// The engine whose settings are those of the unikernel's, made when first needed.
 #[derive(Default)]
-pub(crate) struct UnikernelCompiler(OnceLock<Engine>);
+pub(crate) struct UnikernelCompiler(OnceLock<Target>);
 
 impl UnikernelCompiler {
-    fn engine(&self) -> Result<&Engine> {
-        if let Some(engine) = self.0.get() {
-            return Ok(engine);
+    fn target(&self) -> Result<&Target> {
+        if let Some(target) = self.0.get() {
+            return Ok(target);
         }
-        let engine = config().and_then(|config| Engine::new(&config)).map_err(|error| {
+        let target = config().and_then(Target::new).map_err(|error| {
             Error::new(ErrorKind::Internal, "start engine", "the compiler for the unikernel does not start")
                 .from_source(error)
         })?;
-        Ok(self.0.get_or_init(|| engine))
+        Ok(self.0.get_or_init(|| target))
     }
 
     pub fn compile(&self, service: &CompileService, input: &[u8]) -> Result<UnikernelCode> {
         let begun = Instant::now();
-        let engine = self.engine()?;
-        if let Some((artifact, contract, export)) = service.cached_artifact(engine, Digest::of(input)) {
+        let target = self.target()?;
+        if let Some((artifact, contract, export)) = service.cached_artifact(target, Digest::of(input)) {
             let timing = Timing { load: nanos(begun), cache: CacheOutcome::Hit, ..Timing::default() };
             return Ok(UnikernelCode { artifact, contract, export, timing });
         }
@@ -53,7 +53,7 @@ impl UnikernelCompiler {
                 Error::new(ErrorKind::UnsupportedContract, "load", found).with("contract", source.contract())
             );
         }
-        let (artifact, mut timing) = service.artifact(engine, &source)?;
+        let (artifact, mut timing) = service.artifact(target, &source)?;
         timing.load = nanos(begun).saturating_sub(timing.compile);
         Ok(UnikernelCode {
             artifact,

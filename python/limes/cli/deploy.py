@@ -32,6 +32,7 @@ def deploy(
         list[str] | None,
         typer.Option("--host", metavar="HOST", help="A host name whose requests go to it. Repeatable."),
     ] = None,
+    compile: options.Compile = None,
     sandbox: options.Sandbox = None,
     vmm: options.Vmm = None,
     vm_mode: options.VmMode = None,
@@ -50,6 +51,8 @@ def deploy(
     source = made[1].component if made and _bare(file) else file
     machine = options.sandbox_settings(sandbox, vmm, vm_mode)
     component, chosen_name, configuration = _what(source, name, hosts or [], settings, machine)
+    if compile is not None:
+        configuration["compile"] = compile
     answer = send(component, chosen_name, configuration, home)
     if as_json:
         write_json(answer)
@@ -91,6 +94,8 @@ def told(answer: dict[str, Any]) -> str:
         if timing.get("cache") == "hit"
         else f"compiled in {format_nanoseconds(timing.get('compile', 0))}"
     )
+    if timing.get("tier") == "baseline":
+        cost += ", being optimised"
     return f"deployed {answer['name']} revision {answer['revision']} ({answer['contract']}, {cost})"
 
 

@@ -96,6 +96,15 @@ FunctionName = Annotated[
     str, typer.Argument(metavar="NAME", help="A deployed function.", autocompletion=complete_function)
 ]
 
+Compile = Annotated[
+    str | None,
+    typer.Option(
+        "--compile",
+        metavar="optimized|tiered",
+        help="tiered: a large component answers before its optimised code is ready.",
+    ),
+]
+
 _SIZE, _DURATION, _COUNT = "SIZE", "DURATION", "COUNT"
 _LIMITS = (
     ("memory", _SIZE, "All linear memories together, such as 64MiB."),

@@ -38,6 +38,7 @@ def run(
     data: options.Data = None,
     include: options.Include = False,
     jit: Annotated[bool, typer.Option("--jit", help="Compile in memory; use no cache.")] = False,
+    compile: options.Compile = None,
     timing: Annotated[bool, typer.Option("--timing", help="What each phase took, on stderr.")] = False,
     sandbox: options.Sandbox = None,
     vmm: options.Vmm = None,
@@ -57,6 +58,8 @@ def run(
     runtime = Runtime(cache_dir, jit=jit)
     machine = options.sandbox_settings(sandbox, vmm, vm_mode)
     component, chosen = _component(file, settings, machine, as_json=as_json)
+    if compile is not None:
+        chosen["compile"] = compile
     with progress(f"compiling {component.name}"):
         function, loading = _load(runtime, component, chosen, inherit=not as_json and data is None, jit=jit)
     answer: Result[str] | Result[bytes] | Response
@@ -99,7 +102,7 @@ def _component(
     if made and path.is_dir() and not (path / MANIFEST_NAME).exists():
         return made[1].component, {**settings, **sandbox}
     manifest = Manifest.read(path)
-    chosen = {**manifest.limits.model_dump(), **manifest.grants.model_dump()}
+    chosen = {**manifest.limits.model_dump(), **manifest.grants.model_dump(), "compile": manifest.compile}
     machine = {**manifest.microvm.model_dump(), **sandbox.get("microvm", {})}
     chosen |= {"sandbox": sandbox.get("sandbox", manifest.sandbox), "microvm": machine}
     return manifest.component, {**chosen, **settings}

@@ -59,6 +59,7 @@ pub fn spec(name: &str, revision: u64) -> FunctionSpec {
         revision,
         component: name.into(),
         digest: String::new(),
+        compile: limes_core::CompileMode::default(),
         sandbox: Default::default(),
         hosts: Vec::new(),
         limits: Limits::default(),

@@ -23,7 +23,7 @@ use source::Source;
 use surface::Surface;
 
 /// A validated component with a contract, ready to be compiled.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Component {
     bytes: Vec<u8>,
     kind: Kind,
