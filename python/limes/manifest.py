@@ -412,7 +412,12 @@ def _lowered(message: str) -> str:
 
 
 def _accepted(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
-    tables: dict[str, type[BaseModel]] = {"limits": Limits, "grants": Grants, "dirs": DirectoryGrant, "microvm": MicroVm}
+    tables: dict[str, type[BaseModel]] = {
+        "limits": Limits,
+        "grants": Grants,
+        "dirs": DirectoryGrant,
+        "microvm": MicroVm,
+    }
     names = [part for part in path if isinstance(part, str)]
     return list((tables[names[-1]] if names else model).model_fields)
 

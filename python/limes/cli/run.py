@@ -84,9 +84,7 @@ def run(
         raise typer.Exit(code)
 
 
-def _component(
-    file: str, settings: dict[str, Any], sandbox: dict[str, Any]
-) -> tuple[Path, dict[str, Any]]:
+def _component(file: str, settings: dict[str, Any], sandbox: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     """The component's file, and what `Runtime.load` gets: options over what a manifest says."""
     path = Path(file)
     if not path.is_dir() and path.suffix != ".toml":
