@@ -1,8 +1,8 @@
 """Python functions, by componentize-py: the interpreter, the function and its packages become one component.
 
 The function is ``function.py``. What it defines says what it is: ``run(args: str) -> str``;
-``handle(request)``, or ``app`` for an ASGI or WSGI application; ``main(args: list[str])`` for a command. Packages are those of
-``requirements.txt``; they must do without native code, since it would be made for another machine.
+``handle(request)``, or ``app`` for an ASGI or WSGI application; ``main(args: list[str])`` for a command.
+Packages are those of ``requirements.txt``; they must do without native code, made for other machines.
 """
 
 from __future__ import annotations
