@@ -26,7 +26,8 @@ def fetch(url: str, method: str = "GET", headers: Fields = (), body: bytes | str
         body: the body; text is sent as UTF-8.
 
     Returns:
-        The response, whatever its status. Its body is read as it is asked for: ``response.content`` is all of it.
+        The response, whatever its status. Its body is read as it is asked for: ``response.content`` is all
+        of it.
 
     Raises:
         FetchError: there was no response; the message has the reason, by its name in ``wasi:http``.
