@@ -20,6 +20,7 @@ __all__ = [
     "default_limits",
     "error_kinds",
     "inspect",
+    "start_log",
 ]
 
 __version__: str
@@ -42,6 +43,12 @@ def inspect(component: bytes) -> str:
     ``{"kind": "component"|"module", "contract": str|null, "contract_interface": str|null, "size": int,
     "digest": hex SHA-256 of the bytes, "imports": [{"name": str, "items": [str]}], "exports": [the same],
     "core_modules": [{"size": int}], "grants_needed": [str], "unsupported_imports": [str]}``. Raises BadComponent.
+    """
+
+def start_log(level: str, *, as_json: bool) -> None:
+    """Write the core's log lines to stderr: those of `level` (error, warning, info, debug) and above.
+
+    Does nothing when they are written already.
     """
 
 def componentize(module: bytes) -> bytes:
