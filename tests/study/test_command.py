@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.cli.conftest import RunLimes, limes_here
-from tests.conftest import guest_path
+from tests.conftest import eventually, guest_path
 
 __all__ = ["limes_here"]
 
@@ -78,6 +78,24 @@ def test_the_same_command_again_measures_nothing_again(copy: Path) -> None:
     assert told["unfilled"].keys() <= {"run_echo/wasm/tiered"}
     # What did not work before may work now; all else is as it was.
     assert (copy / "records.csv").read_bytes().startswith(before)
+
+
+def test_a_study_that_was_killed_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    given = ["limes", "study", str(guest_path("run_echo")), *HERE, "--out", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *given], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    records = out / "records.csv"
+    eventually(lambda: records.exists() and records.read_bytes().count(b"\n") > 12, "some records")
+    process.kill()
+    process.wait()
+    kept = records.read_bytes().rpartition(b"\n")[0]
+    done = limes(guest_path("run_echo"), *HERE, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert records.read_bytes().startswith(kept)
+    assert [path.name for path in out.glob("work-*")] == []
+    assert limes("check", out).returncode == 0
 
 
 def test_another_study_is_not_mixed_in(copy: Path) -> None:

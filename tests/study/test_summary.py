@@ -84,6 +84,14 @@ def test_a_verdict_names_what_starts_fastest_and_says_why(bench: Bench) -> None:
     assert (told["use"], told["against"]) == (str(AOT), str(SNAPSHOT))
 
 
+def test_an_execution_as_fast_as_native_is_not_called_slower(bench: Bench) -> None:
+    told = verdict(bench, {NATIVE: known(1000, 1000), AOT: known(300, 1000)})
+    assert (
+        "Execution cannot be told apart from native by these runs (1.00x, 95 %: 1.00 to 1.00)."
+        in told["text"]
+    )
+
+
 def test_the_verdict_turns_with_the_figures(bench: Bench) -> None:
     told = verdict(bench, {AOT: known(31_000, 1000), SNAPSHOT: known(300, 1000)})
     assert told["use"] == str(SNAPSHOT)

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.study.conftest import cell
 
 from limes import Runtime
 from limes.errors import GuestFailure, LimesIOError, Unavailable
-from limes.study.microvm import LargestProcess, MicrovmTarget
+from limes.study.microvm import LargestProcess, MicrovmTarget, wait_for_rest
 from limes.study.process import ProcessTarget, children, private_bytes, resident_at_exit
 from limes.study.target import Sample
 from limes.study.wasm import WasmTarget
@@ -178,3 +179,13 @@ def test_memory_of_a_machine_is_that_of_its_process(tmp_path: Path) -> None:
     with LargestProcess(set(children(os.getpid()))) as nothing:
         pass
     assert nothing.private_bytes == 0
+
+
+def test_a_call_waits_until_what_was_begun_before_is_done() -> None:
+    works = "import time\nend = time.monotonic() + 0.3\nwhile time.monotonic() < end: pass\ninput()"
+    process = subprocess.Popen([sys.executable, "-c", works], stdin=subprocess.PIPE)
+    began = time.monotonic()
+    wait_for_rest()
+    rested = time.monotonic() - began
+    process.communicate(b"\n")
+    assert rested >= 0.3

@@ -14,12 +14,16 @@ from typing import Any
 from limes import _native
 from limes.node import kvm
 
-EMULATED = "under emulation (QEMU's TCG, no KVM): many times slower than on a machine with KVM"
+EMULATED = "under emulation (QEMU's TCG): many times slower than on a processor's own virtualisation"
 UNASSISTED = (
     "KVM without hardware assist: the guest's kernel-mode code was interpreted, and each exit is slow"
 )
 
-_PROGRAMS = {"qemu": "qemu-system-x86_64", "firecracker": "firecracker"}
+_PROGRAMS = {
+    "qemu": ("LIMES_QEMU", "qemu-system-x86_64"),
+    "firecracker": ("LIMES_FIRECRACKER", "firecracker"),
+}
+"""Each is where the variable says, or on PATH."""
 
 
 def describe() -> dict[str, Any]:
@@ -39,7 +43,7 @@ def describe() -> dict[str, Any]:
             "limes": _native.__version__,
             "wasmtime": _native.WASMTIME_VERSION,
             "python": platform.python_version(),
-            **{name: _version(program) for name, program in _PROGRAMS.items()},
+            **{name: _version(*where) for name, where in _PROGRAMS.items()},
         },
     }
 
@@ -56,12 +60,10 @@ def kvm_state() -> str:
 
 def virtualisation_caveat(vmm: str) -> str:
     """What must stand beside every figure of a VM run by `vmm` here; empty when nothing must."""
+    if vmm == "qemu":
+        return EMULATED
     state = kvm_state()
-    if state == "works":
-        return ""
-    if state == UNASSISTED:
-        return UNASSISTED
-    return EMULATED if vmm == "qemu" else state
+    return "" if state == "works" else state
 
 
 def settings_changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -85,8 +87,8 @@ def _chosen(text: str) -> str:
     return found[1] if found else ""
 
 
-def _version(program: str) -> str:
-    path = shutil.which(program)
+def _version(variable: str, program: str) -> str:
+    path = os.environ.get(variable) or shutil.which(program)
     if path is None:
         return ""
     try:

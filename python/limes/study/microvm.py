@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +25,11 @@ NOT_PHASES = ("first_byte", "total", "compile", "load", "route")
 
 SAMPLE_SECONDS = 0.001
 """Between two looks at the memory of a machine that runs."""
+
+
+REST_SECONDS = 0.01
+"""How long nothing must have been done for machines to count as ready."""
+REST_DEADLINE = 5.0
 
 
 class LargestProcess:
@@ -53,6 +60,29 @@ class LargestProcess:
             if over:
                 return
             self._over.wait(SAMPLE_SECONDS)
+
+
+def wait_for_rest() -> None:
+    """Wait until no process below this one works: what a mode does ahead is done between two calls."""
+    deadline = time.monotonic() + REST_DEADLINE
+    before = None
+    while time.monotonic() < deadline:
+        working, now = _work()
+        if not working and now == before:
+            return
+        before = now
+        time.sleep(REST_SECONDS)
+
+
+def _work() -> tuple[bool, dict[str, str]]:
+    """Whether a thread of a process below this one runs or wants to, and the processor time of each."""
+    working, done = False, {}
+    for pid in children(os.getpid()):
+        for task in Path(f"/proc/{pid}/task").glob("*"):
+            with suppress(OSError):
+                done[str(task)] = (task / "schedstat").read_text().split()[0]
+                working = working or (task / "stat").read_text().rpartition(") ")[2][0] in "RD"
+    return working, done
 
 
 def _command_line(pid: int) -> bytes:
@@ -109,6 +139,7 @@ class MicrovmTarget:
     def measure(self) -> Sample:
         """Make one call."""
         assert self._function is not None  # prepare() made it
+        wait_for_rest()
         meter = Meter()
         with meter.running():
             answer = self._workload.call.of(self._function)

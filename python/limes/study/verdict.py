@@ -102,9 +102,12 @@ def _execution(winner: Cell, own: Filled, facts: dict[str, Any]) -> str:
             f"It executes in {milliseconds(own[winner]['execute_ms']['value'])}, too little to compare with "
             "native."
         )
-    return (
-        f"Execution takes {ratio['value']:.2f}x of native (95 %: {ratio['low']:.2f} to {ratio['high']:.2f})."
-    )
+    interval = f"95 %: {ratio['low']:.2f} to {ratio['high']:.2f}"
+    if ratio["low"] <= 1 <= ratio["high"]:
+        return (
+            f"Execution cannot be told apart from native by these runs ({ratio['value']:.2f}x, {interval})."
+        )
+    return f"Execution takes {ratio['value']:.2f}x of native ({interval})."
 
 
 def _break_even(winner: Cell, other: Cell, own: Filled, facts: dict[str, Any]) -> str:

@@ -42,7 +42,7 @@ class Density:
         not_here: dict[str, str] = {}
         for sandbox in SANDBOXES:
             try:
-                rows += self._of(sandbox, work)
+                rows += self._of(sandbox, work, not_here)
             except LimesError as error:
                 not_here[sandbox] = error.message
         if not rows:
@@ -64,7 +64,7 @@ class Density:
             },
         }
 
-    def _of(self, sandbox: str, work: Path) -> list[dict[str, Any]]:
+    def _of(self, sandbox: str, work: Path, stopped: dict[str, str]) -> list[dict[str, Any]]:
         counts = COUNTS[self.form]
         options: dict[str, Any] = {} if sandbox == "wasm" else {"sandbox": sandbox}
         runtime = Runtime(work / "cache", slots=counts[-1])
@@ -88,9 +88,11 @@ class Density:
                 while len(alive) < count and _room():
                     alive.append(waiting.start([]))
                 now = _settled()
-                ended = next((call for call in alive if call.done()), None)
-                if ended is not None:
-                    ended.result()
+                if (problem := _ended(alive)) is not None:
+                    if not rows:
+                        raise problem
+                    stopped[sandbox] = f"{len(alive):,} are too many: {problem.message}"
+                    break
                 if len(alive) == was:
                     break
                 rows.append(
@@ -128,6 +130,18 @@ def _settled() -> int:
     return last
 
 
+def _ended(alive: list[Invocation[Any]]) -> LimesError | None:
+    """Why one of them is no longer alive."""
+    ended = next((call for call in alive if call.done()), None)
+    if ended is None:
+        return None
+    try:
+        ended.result()
+    except LimesError as error:
+        return error
+    return Unavailable("an instance that was to wait has ended", operation="study")
+
+
 def _room() -> bool:
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
@@ -155,5 +169,5 @@ def _finding(rows: list[dict[str, Any]], not_here: dict[str, str]) -> str:
             f"{last['instances']:,} instances in {sandbox} are alive at once and hold "
             f"{last['memory_mib']:.4g} MiB together; one more holds {last['one_more_kib']:.3g} KiB."
         )
-    told += [f"Not measured with {sandbox}: {reason}." for sandbox, reason in not_here.items()]
+    told += [f"With {sandbox}, {reason.rstrip('.')}." for sandbox, reason in not_here.items()]
     return " ".join(told)

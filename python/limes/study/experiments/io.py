@@ -61,7 +61,9 @@ class InputOutput:
             f"{row['mib_per_second']:.4g} MiB/s."
             for row in rows
         ]
-        told += [f"Not measured with {sandbox}: {reason}." for sandbox, reason in not_here.items()]
+        told += [
+            f"Not measured with {sandbox}: {reason.rstrip('.')}." for sandbox, reason in not_here.items()
+        ]
         return {"title": self.title, "question": self.question, "finding": " ".join(told), "rows": rows}
 
     def _of(self, sandbox: str, built: Path, work: Path, port: int) -> list[dict[str, Any]]:
