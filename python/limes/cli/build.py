@@ -35,7 +35,11 @@ def build(
     if as_json:
         write_json(built.to_json())
         return
-    how = "unchanged since it was built" if built.fresh else f"built from {built.language} in {built.seconds:.1f} s"
+    how = (
+        "unchanged since it was built"
+        if built.fresh
+        else f"built from {built.language} in {built.seconds:.1f} s"
+    )
     write_facts(
         [
             ("component", built.component),

@@ -43,7 +43,9 @@ def fetch(url: str, method: str = "GET", headers: Fields = (), body: bytes | str
         fields.append(("content-length", str(len(data)).encode()))
     request = bindings.http.OutgoingRequest(bindings.http.Fields.from_list(fields))
     request.set_method(_method(method))
-    request.set_scheme(bindings.http.Scheme_Https() if parts.scheme == "https" else bindings.http.Scheme_Http())
+    request.set_scheme(
+        bindings.http.Scheme_Https() if parts.scheme == "https" else bindings.http.Scheme_Http()
+    )
     request.set_authority(parts.netloc)
     request.set_path_with_query((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
     outgoing = request.body()
