@@ -174,6 +174,13 @@ def test_a_summary_that_does_not_follow_is_found(bench: Bench, tamper: str) -> N
     assert check(summary, study, records, {})
 
 
+def test_a_cell_that_must_be_filled_has_no_excuse(bench: Bench) -> None:
+    told = study_of(bench, {AOT: known(1, 1), WARM: known(1, 1, broken="no KVM")})
+    arguments = (told["summary"], told["study"], told["records"], {})
+    assert check(*arguments, ["*/wasm/*", "*/process/*"]) == []
+    assert check(*arguments, ["*/microvm-*"]) == [f"{WARM}: must be filled, and is not: unavailable: no KVM"]
+
+
 def test_a_study_that_is_not_finished_is_found(bench: Bench) -> None:
     told = study_of(bench, {AOT: known(300, 1000)})
     told["study"]["plan"]["cells"].append(str(JIT))

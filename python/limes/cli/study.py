@@ -128,7 +128,16 @@ def report(out: Place = DEFAULT, as_json: options.Json = False) -> None:
 
 @app.command()
 @guarded
-def check(out: Place = DEFAULT, as_json: options.Json = False) -> None:
+def check(
+    out: Place = DEFAULT,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--require", metavar="PATTERN", help="Cells that must be filled, whatever the reason. Repeatable."
+        ),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
     """See that every cell is filled or says why not, and that the verdicts follow from the records.
 
     The exit code is 1 when something is wrong.
@@ -137,7 +146,7 @@ def check(out: Place = DEFAULT, as_json: options.Json = False) -> None:
 
     study.require_packages()
     folder = StudyFolder(out)
-    wrong = study.checked(folder)
+    wrong = study.checked(folder, require or [])
     cells = folder.read_summary()["cells"]
     filled = sum(1 for row in cells if not row["reason"])
     if as_json:
