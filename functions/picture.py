@@ -1,6 +1,7 @@
 """Draw the photograph that the image functions process: ``python functions/picture.py OUTPUT``.
 
-1024x768 pixels, a progressive JPEG. The same bytes come out each time: the scene is computed, its grain from a seed.
+1024x768 pixels, a progressive JPEG. The same bytes come out each time: the scene is computed,
+and its grain comes from a seed.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 WIDTH, HEIGHT = 1024, 768
 QUALITY = 90
 
 
-def scene() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def scene() -> npt.NDArray[np.uint8]:
     """A sky, a sun, hills and grain: smooth parts, edges and noise, as a photograph has them."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
     sky = np.stack([60 + y * 0.18, 110 + y * 0.12, 200 - y * 0.05], axis=-1)
@@ -30,7 +32,8 @@ def scene() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         stripes = 12 * np.sin((x + 2 * y) / 7)
         picture = np.where((y > ridge)[..., None], np.array(color) + stripes[..., None], picture)
     grain = np.random.default_rng(1).normal(0, 6, (HEIGHT, WIDTH, 3))
-    return np.clip(picture + grain, 0, 255).astype(np.uint8)
+    pixels: npt.NDArray[np.uint8] = np.clip(picture + grain, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def main(output: Path) -> None:

@@ -50,33 +50,7 @@ CC = [
 ]
 
 # Short names for the interfaces the guests call; the bindings' own are too long to read.
-RENAMES = {
-    "component:run/run": "run",
-    "wasi:http/types": "http",
-    "wasi:http/incoming-handler": "handler",
-    "wasi:http/outgoing-handler": "outgoing",
-    "wasi:http/client": "client",
-    "wasi:http/handler": "handler",
-    "wasi:io/streams": "streams",
-    "wasi:io/poll": "poll",
-    "wasi:cli/environment": "environment",
-    "wasi:cli/exit": "exit_",
-    "wasi:cli/run": "run",
-    "wasi:cli/stdin": "input",
-    "wasi:cli/stdout": "output",
-    "wasi:cli/stderr": "errors",
-    "wasi:clocks/monotonic-clock": "monotonic",
-    "wasi:clocks/wall-clock": "wall",
-    "wasi:random/random": "random_",
-    "wasi:random/insecure": "insecure",
-    "wasi:sockets/network": "network",
-    "wasi:sockets/instance-network": "instance_network",
-    "wasi:sockets/tcp": "tcp",
-    "wasi:sockets/tcp-create-socket": "tcp_create",
-    "wasi:sockets/udp": "udp",
-    "wasi:sockets/udp-create-socket": "udp_create",
-    "wasi:sockets/ip-name-lookup": "lookup",
-}
+RENAMES: dict[str, str] = json.loads((ROOT / "python/limes/build/c-names.json").read_text())
 
 
 class BuildError(Exception):

@@ -20,6 +20,7 @@ __all__ = [
     "default_limits",
     "error_kinds",
     "inspect",
+    "start_log",
 ]
 
 __version__: str
@@ -44,6 +45,15 @@ def inspect(component: bytes) -> str:
     "core_modules": [{"size": int}], "grants_needed": [str], "unsupported_imports": [str]}``. Raises BadComponent.
     """
 
+def start_log(level: str, *, as_json: bool) -> None:
+    """Write the core's log lines to stderr: those of `level` (error, warning, info, debug) and above.
+
+    Does nothing when they are written already.
+    """
+
+def componentize(module: bytes) -> bytes:
+    """The component that a core module becomes; a component stays as it is. Raises BadComponent."""
+
 @final
 class Engine:
     """An engine, its compile cache and the threads that asynchronous calls run on."""
@@ -55,9 +65,11 @@ class Engine:
         cache_bytes: int = ...,
         jit: bool = False,
         slots: int = ...,
+        microvm: str = "{}",
     ) -> Engine:
         """``cache_dir`` None: no cache on disk. ``jit``: compile in memory each time, never touch the cache.
-        ``slots``: instances alive at once in the whole engine."""
+        ``slots``: instances alive at once in the whole engine. ``microvm``: JSON, where the unikernel and the monitors are:
+        ``unikernel``, ``builtin``, ``firecracker``, ``qemu``, ``memory`` (bytes of all machines together), ``folder``."""
 
     def load(
         self,
@@ -67,11 +79,18 @@ class Engine:
         name: str = "",
         limits: str = "{}",
         grants: str = "{}",
+        tiered: bool = False,
+        sandbox: str = "wasm",
+        microvm: str = "{}",
     ) -> Function:
-        """Compile (or fetch from the cache), link, and check a component. Give the bytes or the path."""
+        """Compile (or fetch from the cache), link, and check a component. Give the bytes or the path.
+        ``tiered``: a large one that is not in the cache by a fast compiler first."""
 
     def compile(self, component: bytes) -> tuple[bytes, str]:
         """Machine code for this machine, and its timing as JSON. Goes through the cache."""
+
+    def microvms(self) -> str:
+        """Boots the unikernel with each monitor: JSON, a list of ``{"vmm": str, "works": bool, "took": nanoseconds, "problem": str}``."""
 
     def cache_info(self) -> str:
         """JSON: ``{"dir": str|null, "entries": int, "bytes": int, "max_bytes": int}``."""
@@ -89,6 +108,10 @@ class Function:
     @property
     def contract(self) -> str:
         """``run``, ``http02``, ``http03``, ``cli02`` or ``cli03``."""
+
+    @property
+    def tier(self) -> str:
+        """Which compiler made the code that the next call runs: ``baseline`` or ``optimized``."""
 
     @property
     def timing(self) -> str:

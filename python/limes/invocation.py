@@ -41,15 +41,25 @@ class Timing:
     """From the start of the guest's code to its end."""
     reset: int = 0
     """Giving the instance back, its memory clean."""
+    process: int = 0
+    """Starting a monitor's process. Only in a microVM, as are `create`, `boot` and `teardown`."""
+    create: int = 0
+    """Making the virtual machine, or restoring it."""
+    boot: int = 0
+    """From the machine's first instruction to the function being instantiated."""
+    teardown: int = 0
+    """Ending the virtual machine and its process."""
     cache: str = "unused"
     """Whether the compile cache answered: ``hit``, ``miss`` or ``unused``."""
+    tier: str = "optimized"
+    """Which compiler made the code: ``baseline`` (a fast one, until the other is ready) or ``optimized``."""
 
     @property
     def total(self) -> int:
         """All phases together."""
-        return (
-            self.compile + self.load + self.route + self.queue + self.instantiate + self.execute + self.reset
-        )
+        machine = self.process + self.create + self.boot + self.teardown
+        host = self.compile + self.load + self.route + self.queue
+        return host + machine + self.instantiate + self.execute + self.reset
 
     def to_json(self) -> dict[str, int | str]:
         """The phases by name, with the total."""

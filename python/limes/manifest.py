@@ -4,11 +4,16 @@
 
     name = "hello"                     # default: the name of the component's file
     component = "hello.wasm"           # relative to this file
+    sandbox = "wasm"                   # or "microvm": a virtual machine for every request
+    compile = "tiered"                 # a large component answers before its optimised code is ready
     hosts = ["hello.example.com"]      # requests for these hosts go to the function, whatever their path
 
     [limits]                           # see Limits; sizes "64MiB", durations "5s"
     memory = "64MiB"
     timeout = "2s"
+
+    [microvm]                          # see MicroVm; for sandbox = "microvm"
+    mode = "warm"
 
     [grants]                           # see Grants; the default is nothing
     env = { GREETING = "Hello" }
@@ -204,11 +209,32 @@ def _check_host(host: str) -> str:
     return lowered
 
 
+class MicroVm(_Strict):
+    """How a function runs with ``sandbox = "microvm"``. Every setting has a default."""
+
+    vmm: Literal["auto", "builtin", "firecracker", "qemu"] = "auto"
+    """The virtual machine monitor; ``auto`` is the first that works here, in this order."""
+    mode: Literal["auto", "end-to-end", "pre-configured", "snapshot", "reset", "warm"] = "auto"
+    """What is done before a request comes; ``auto`` is the fastest that the monitor knows."""
+    isolation: Literal["fresh-state", "fresh-process", "reuse"] = "fresh-state"
+    """What a request shares with the one before it: nothing of the machine's state; not even the monitor's
+    process; or everything.
+    """
+    memory: Size | None = None
+    """Memory of one machine, in bytes; by default the limit ``memory`` and what the unikernel needs."""
+    warm: Annotated[int, Field(strict=True, ge=0, le=10_000)] | None = None
+    """Machines kept waiting in the mode ``warm``; by default 2."""
+
+
 class Configuration(_Strict):
     """What is deployed beside a component's bytes. The admin API takes this as JSON."""
 
-    sandbox: Literal["wasm"] = "wasm"
-    """Which sandbox runs it."""
+    sandbox: Literal["wasm", "microvm"] = "wasm"
+    """Which sandbox runs it: inside the process, or in a virtual machine of its own."""
+    microvm: MicroVm = Field(default_factory=MicroVm)
+    """How it runs in a virtual machine."""
+    compile: Literal["optimized", "tiered"] = "optimized"
+    """How a component that was never seen is compiled; see :data:`limes.runtime.CompileMode`."""
     hosts: list[Annotated[StrictStr, AfterValidator(_check_host)]] = []
     """Host names whose requests go to this function, whatever their path."""
     limits: Limits = Field(default_factory=Limits)
@@ -389,7 +415,12 @@ def _lowered(message: str) -> str:
 
 
 def _accepted(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
-    tables: dict[str, type[BaseModel]] = {"limits": Limits, "grants": Grants, "dirs": DirectoryGrant}
+    tables: dict[str, type[BaseModel]] = {
+        "limits": Limits,
+        "grants": Grants,
+        "dirs": DirectoryGrant,
+        "microvm": MicroVm,
+    }
     names = [part for part in path if isinstance(part, str)]
     return list((tables[names[-1]] if names else model).model_fields)
 

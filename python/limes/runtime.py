@@ -13,9 +13,9 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
-from limes import _native
+from limes import _native, microvm
 from limes.errors import InvalidArgument
 from limes.invocation import (
     Headers,
@@ -32,7 +32,7 @@ from limes.invocation import (
 from limes.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from limes.manifest import DirectoryGrant, Grants, Limits
+    from limes.manifest import DirectoryGrant, Grants, Limits, MicroVm
 
 Component = str | os.PathLike[str] | bytes | bytearray | memoryview
 """A path, or the bytes themselves: a component, a wasip1 module, or wat text."""
@@ -40,6 +40,9 @@ Duration = int | str
 """Milliseconds, or ``"500ms"``, ``"5s"``, ``"2m"``."""
 Size = int | str
 """Bytes, or ``"64MiB"``, ``"10MB"``."""
+CompileMode = Literal["optimized", "tiered"]
+"""How a component that the cache does not have is compiled: by the optimising compiler before its first call;
+or, a large one, by a fast compiler first, whose code answers until the optimised code is ready."""
 
 
 class Options(TypedDict, total=False):
@@ -111,6 +114,7 @@ class Runtime:
             cache_dir=directory,
             cache_bytes=_quantity(parse_size, cache_size, "cache_size"),
             jit=jit,
+            microvm=json.dumps(microvm.settings()),
             **options,
         )
 
@@ -126,6 +130,9 @@ class Runtime:
         name: str | None = None,
         limits: Limits | None = None,
         grants: Grants | None = None,
+        compile: CompileMode = "optimized",
+        sandbox: str = "wasm",
+        microvm: MicroVm | Mapping[str, Any] | None = None,
         **options: Unpack[Options],
     ) -> Function:
         """Compile a component (or fetch it from the cache), link it, and check it.
@@ -135,6 +142,10 @@ class Runtime:
             name: what the guest sees as its program name, and errors name; by default that of the file.
             limits: all limits at once, instead of keywords.
             grants: all grants at once, instead of keywords.
+            compile: ``tiered`` lets a large component answer before its optimised code is ready; results are
+                the same. :attr:`Function.tier` and ``timing.tier`` say which code answers.
+            sandbox: ``wasm``, inside this process, or ``microvm``, a virtual machine for every call.
+            microvm: how it runs in a virtual machine, by the names of ``[microvm]`` in ``limes.toml``.
             **options: limits and grants by the names of ``limes.toml``; relative host directories start at
             the
                 current directory.
@@ -144,8 +155,11 @@ class Runtime:
             UnsupportedContract: it exports nothing Limes can call.
             InvalidArgument: a limit or grant has no meaning.
             LimesIOError: the file cannot be read.
+            Unavailable: no virtual machine runs here.
         """
         limits_json, grants_json = _settings(limits, grants, options)
+        tiered = _is_tiered(compile)
+        chosen = _sandbox(sandbox, microvm)
         if isinstance(component, str | os.PathLike):
             path = os.fspath(component)
             native = self._engine.load(
@@ -153,10 +167,17 @@ class Runtime:
                 name=name if name is not None else Path(path).stem,
                 limits=limits_json,
                 grants=grants_json,
+                tiered=tiered,
+                **chosen,
             )
         else:
             native = self._engine.load(
-                bytes(component), name=name or "", limits=limits_json, grants=grants_json
+                bytes(component),
+                name=name or "",
+                limits=limits_json,
+                grants=grants_json,
+                tiered=tiered,
+                **chosen,
             )
         return Function(native, name or "")
 
@@ -179,6 +200,26 @@ def _settings(limits: Limits | None, grants: Grants | None, options: Options) ->
     chosen_limits = limits or manifest.check(manifest.Limits, given_limits, base=base, operation="load")
     chosen_grants = grants or manifest.check(manifest.Grants, given_grants, base=base, operation="load")
     return chosen_limits.model_dump_json(), chosen_grants.model_dump_json()
+
+
+def _is_tiered(compile: str) -> bool:
+    if compile not in ("optimized", "tiered"):
+        raise InvalidArgument(
+            f"'compile' is {compile!r}; use 'optimized' or 'tiered'",
+            operation="load",
+            context={"key": "compile"},
+        )
+    return compile == "tiered"
+
+
+def _sandbox(sandbox: str, microvm: MicroVm | Mapping[str, Any] | None) -> dict[str, str]:
+    if sandbox == "wasm" and microvm is None:
+        return {}
+    from limes import manifest
+
+    values = {"sandbox": sandbox, "microvm": microvm or {}}
+    checked = manifest.check(manifest.Configuration, values, operation="load")
+    return {"sandbox": checked.sandbox, "microvm": checked.microvm.model_dump_json()}
 
 
 def _quantity(parse: Any, value: Size | Duration, name: str) -> int:
@@ -206,6 +247,11 @@ class Function:
     def contract(self) -> str:
         """How it is called: ``run``, ``http02``, ``http03``, ``cli02`` or ``cli03``."""
         return self._native.contract
+
+    @property
+    def tier(self) -> str:
+        """Which compiler made the code that the next call runs: ``baseline`` or ``optimized``."""
+        return self._native.tier
 
     @property
     def timing(self) -> Timing:

@@ -56,7 +56,7 @@ def expected_counts() -> np.ndarray:
 
 
 def expected_picture(jpeg: bytes) -> np.ndarray:
-    """The picture blurred, brighter, of more contrast and grey, decoded by Pillow and computed in 64-bit floats."""
+    """The picture as it has to become, decoded by Pillow and computed in 64-bit floats."""
     picture = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"), dtype=np.float64)
     offsets = np.arange(-9, 10)
     kernel = np.exp(-(offsets**2) / (2 * 3.0**2))

@@ -1,4 +1,4 @@
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::future::poll_fn;
@@ -31,20 +31,13 @@ impl Body {
     /// Reads the whole body; trailers are dropped.
     ///
     /// # Errors
-    /// [`ErrorKind::RequestTooLarge`] past `limit` bytes, or what the stream failed with.
+    /// [`ErrorKind::RequestTooLarge`](crate::ErrorKind::RequestTooLarge) past `limit` bytes, or what the stream failed with.
     pub async fn collect(mut self, limit: u64) -> Result<Bytes> {
-        let too_large = |found: u64| {
-            Error::new(
-                ErrorKind::RequestTooLarge,
-                "read body",
-                format!("the body is larger than {limit} bytes (at least {found} came); send less or raise `limits.request`"),
-            )
-            .with("limit", "request")
-            .with("allowed", limit)
-        };
         match self {
             Self::Empty => Ok(Bytes::new()),
-            Self::Full(bytes) if bytes.len() as u64 > limit => Err(too_large(bytes.len() as u64)),
+            Self::Full(bytes) if bytes.len() as u64 > limit => {
+                Err(Error::request_too_large(limit, bytes.len() as u64))
+            }
             Self::Full(bytes) => Ok(bytes),
             Self::Stream(ref mut stream) => {
                 let mut first = Bytes::new();
@@ -53,7 +46,7 @@ impl Body {
                     let Ok(data) = frame?.into_data() else { continue };
                     let total = (first.len() + rest.len() + data.remaining()) as u64;
                     if total > limit {
-                        return Err(too_large(total));
+                        return Err(Error::request_too_large(limit, total));
                     }
                     if first.is_empty() && rest.is_empty() {
                         first = data;

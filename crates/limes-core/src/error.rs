@@ -95,6 +95,17 @@ impl Error {
         Self(Box::new(Inner { kind, operation, message: message.into(), context: Vec::new(), source: None }))
     }
 
+    /// The error for an input of `found` bytes, or of more, where `allowed` may come.
+    pub fn request_too_large(allowed: u64, found: u64) -> Self {
+        Self::new(
+            ErrorKind::RequestTooLarge,
+            "read body",
+            format!("the body of at least {found} bytes is larger than {allowed}; send less, or raise `limits.request`"),
+        )
+        .with("limit", "request")
+        .with("allowed", allowed)
+    }
+
     /// The error for a limit that was passed: which one (`limit`, the manifest's name), how much it
     /// allows, and what was asked for, both in the manifest's unit (bytes, milliseconds, a count).
     pub fn limit(

@@ -1,4 +1,4 @@
-use crate::{Grants, Limits};
+use crate::{Grants, Limits, MicroVm};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -55,6 +55,29 @@ pub enum SandboxKind {
     /// A WebAssembly component inside the process.
     #[default]
     Wasm,
+    /// The same component in a virtual machine of its own.
+    MicroVm,
+}
+
+impl SandboxKind {
+    /// The name in the manifest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Wasm => "wasm",
+            Self::MicroVm => "microvm",
+        }
+    }
+}
+
+/// How a component that was never seen is compiled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CompileMode {
+    /// By the optimising compiler, before its first call.
+    #[default]
+    Optimized,
+    /// A large one by a fast compiler before its first call, and by the optimising one meanwhile.
+    Tiered,
 }
 
 /// One deployed revision of one function: everything a node needs to serve it.
@@ -71,6 +94,9 @@ pub struct FunctionSpec {
     /// Which sandbox runs it.
     #[serde(default)]
     pub sandbox: SandboxKind,
+    /// How it is compiled.
+    #[serde(default)]
+    pub compile: CompileMode,
     /// Host names whose requests go to this function, whatever their path.
     #[serde(default)]
     pub hosts: Vec<String>,
@@ -80,4 +106,7 @@ pub struct FunctionSpec {
     /// What it may reach.
     #[serde(default)]
     pub grants: Grants,
+    /// How it runs in a microVM; without meaning for other sandboxes.
+    #[serde(default)]
+    pub microvm: MicroVm,
 }

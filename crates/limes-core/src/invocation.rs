@@ -1,4 +1,4 @@
-use crate::{Body, Error, Phase, Timing};
+use crate::{Body, Error, Phase, Tier, Timing};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use std::sync::Arc;
@@ -92,7 +92,7 @@ pub trait Observer: Send + Sync {
     fn finished(&self, control: &Control, outcome: Result<(), &Error>);
 }
 
-const PHASES: usize = 7;
+const PHASES: usize = 11;
 
 /// The handle on a running invocation: identity, stop switch, phase clock.
 pub struct Control {
@@ -100,6 +100,7 @@ pub struct Control {
     started: Instant,
     stop: AtomicU8,
     finished: AtomicBool,
+    baseline: AtomicBool,
     waker: AtomicWaker,
     phases: [AtomicU64; PHASES],
     observer: Arc<dyn Observer>,
@@ -113,6 +114,7 @@ impl Control {
             started: Instant::now(),
             stop: AtomicU8::new(0),
             finished: AtomicBool::new(false),
+            baseline: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             phases: [const { AtomicU64::new(0) }; PHASES],
             observer,
@@ -157,6 +159,11 @@ impl Control {
         self.phases[phase as usize].store(nanos, Ordering::Relaxed);
     }
 
+    /// Records which compiler made the code that runs.
+    pub fn record_tier(&self, tier: Tier) {
+        self.baseline.store(tier == Tier::Baseline, Ordering::Relaxed);
+    }
+
     /// The phases recorded so far.
     pub fn timing(&self) -> Timing {
         let phase = |p: Phase| self.phases[p as usize].load(Ordering::Relaxed);
@@ -168,6 +175,11 @@ impl Control {
             first_byte: phase(Phase::FirstByte),
             execute: phase(Phase::Execute),
             reset: phase(Phase::Reset),
+            process: phase(Phase::Process),
+            create: phase(Phase::Create),
+            boot: phase(Phase::Boot),
+            teardown: phase(Phase::Teardown),
+            tier: if self.baseline.load(Ordering::Relaxed) { Tier::Baseline } else { Tier::Optimized },
             ..Timing::default()
         }
     }

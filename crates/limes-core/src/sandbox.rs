@@ -1,4 +1,4 @@
-use crate::{Contract, FunctionSpec, Invocation, Output, Result, SandboxKind, Timing};
+use crate::{Contract, FunctionSpec, Invocation, Output, Result, SandboxKind, Tier, Timing};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub trait Sandbox: Send + Sync {
 pub struct Prepared {
     /// The function.
     pub function: Arc<dyn Function>,
-    /// `compile`, `load` and `cache` are set.
+    /// `compile`, `load`, `cache` and `tier` are set.
     pub timing: Timing,
 }
 
@@ -32,6 +32,11 @@ pub struct Prepared {
 pub trait Function: Send + Sync {
     /// How it is called.
     fn contract(&self) -> Contract;
+
+    /// Which compiler made the code that the next call runs.
+    fn tier(&self) -> Tier {
+        Tier::Optimized
+    }
 
     /// Calls it.
     ///

@@ -3,7 +3,6 @@
 use crate::dispatch::{argument, enter, run};
 use crate::entry::Entry;
 use crate::headers::remove_hop_by_hop;
-use crate::incoming::too_large;
 use crate::invoked::{Capture, EndOnDrop, Invoked};
 use crate::waiting::until;
 use bytes::Bytes;
@@ -53,7 +52,7 @@ pub(crate) fn start(entry: Arc<Entry>, call: Call) -> Result<Started> {
     let limits = &entry.spec.limits;
     let size = call.body.len().max(call.args.iter().map(|arg| arg.len() + 1).sum()) as u64;
     if size > limits.request {
-        return Err(too_large(limits.request, size));
+        return Err(Error::request_too_large(limits.request, size));
     }
     let request = request(&call)?;
     let timeout = call.timeout.map_or(entry.timeout, |timeout| timeout.min(entry.timeout));

@@ -3,7 +3,7 @@
 use crate::entry::Loaded;
 use crate::errors;
 use crate::headers::remove_hop_by_hop;
-use crate::incoming::{RequestBody, too_large};
+use crate::incoming::RequestBody;
 use crate::invoked::{EndOnDrop, Invoked, StopOnDrop};
 use crate::node::Inner;
 use crate::outgoing::Outgoing;
@@ -114,7 +114,7 @@ async fn invoke(
     let declared = request.body().size_hint().lower();
     if declared > limits.request {
         connection.linger();
-        return Err(too_large(limits.request, declared));
+        return Err(Error::request_too_large(limits.request, declared));
     }
     let deadline = invoked.accepted + invoked.entry.timeout;
     let unread = Unread { connection, is_left: !request.body().is_end_stream() };
@@ -142,7 +142,7 @@ async fn invoke(
     };
     let output = run(&loaded, control, (invoked.accepted, deadline), input, StopReason::ClientGone).await;
     if invoked.body_too_large() {
-        return Err(too_large(limits.request, limits.request + 1));
+        return Err(Error::request_too_large(limits.request, limits.request + 1));
     }
     respond(output?, control, invoked)
 }

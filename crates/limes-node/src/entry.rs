@@ -6,7 +6,7 @@ use crate::loader::Shared;
 use crate::metrics::FunctionState;
 use crate::waiting::until;
 use arc_swap::ArcSwapOption;
-use limes_core::{Contract, Control, Error, Function, FunctionSpec, Phase, Prepared, Result, Sandbox};
+use limes_core::{Contract, Control, Error, Function, FunctionSpec, Phase, Prepared, Result, Sandbox, Tier};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -70,6 +70,11 @@ impl Entry {
 
     pub(crate) fn is_loaded(&self) -> bool {
         self.function.load().is_some()
+    }
+
+    /// Which compiler made the code that the next request runs; `None` while none is loaded.
+    pub(crate) fn tier(&self) -> Option<Tier> {
+        self.function.load().as_ref().map(|loaded| loaded.function.tier())
     }
 
     /// Forgets the function; requests that use it keep it to their end.

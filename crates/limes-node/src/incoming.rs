@@ -57,17 +57,6 @@ impl RequestBody {
     }
 }
 
-/// The error for a body of `size` bytes, or of more than it.
-pub(crate) fn too_large(limit: u64, size: u64) -> Error {
-    Error::new(
-        ErrorKind::RequestTooLarge,
-        "read body",
-        format!("the request body of at least {size} bytes is larger than {limit}; send less, or raise `limits.request`"),
-    )
-    .with("limit", "request")
-    .with("allowed", limit)
-}
-
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = Error;
@@ -87,7 +76,7 @@ impl Body for RequestBody {
                 self.read += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if self.read > self.limit {
                     self.invoked.set_body_too_large();
-                    let error = too_large(self.limit, self.read);
+                    let error = Error::request_too_large(self.limit, self.read);
                     return self.fail(error);
                 }
                 Poll::Ready(Some(Ok(frame)))

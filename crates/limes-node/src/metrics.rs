@@ -2,7 +2,7 @@
 
 use crate::logs::LogRing;
 use crate::server::current_lane;
-use limes_core::{ErrorKind, Timing};
+use limes_core::{ErrorKind, Tier, Timing};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -64,6 +64,8 @@ pub struct FunctionStats {
     pub queued: usize,
     /// Whether the current revision is loaded.
     pub loaded: bool,
+    /// Which compiler made the code that the next request runs, if it is loaded.
+    pub tier: Option<Tier>,
     /// How often a request had to load it.
     pub cold_loads: u64,
     /// From the accepted request to its whole answer (or its head, when the body streams on).
@@ -176,7 +178,7 @@ impl FunctionState {
     pub(crate) fn stats(
         &self,
         revision: u64,
-        loaded: bool,
+        tier: Option<Tier>,
         (running, queued): (usize, usize),
     ) -> FunctionStats {
         let cells = self.cells.get().map(|cells| &cells[..]).unwrap_or_default();
@@ -203,7 +205,8 @@ impl FunctionState {
             requests,
             running,
             queued,
-            loaded,
+            loaded: tier.is_some(),
+            tier,
             cold_loads: sum(&|cell| &cell.cold_loads),
             duration: Histogram {
                 buckets,
@@ -275,7 +278,7 @@ mod tests {
         state.request(None, Duration::from_micros(50));
         state.request(None, Duration::from_micros(51));
         state.request(Some(ErrorKind::Timeout), Duration::from_secs(31));
-        let stats = state.stats(1, false, (0, 0));
+        let stats = state.stats(1, None, (0, 0));
         assert_eq!(stats.duration.buckets[0], (0.000_05, 1));
         assert_eq!(stats.duration.buckets[1], (0.000_1, 2));
         assert_eq!(stats.duration.buckets.last(), Some(&(30.0, 2)));

@@ -183,7 +183,7 @@ impl Node {
             .iter()
             .map(|(name, entry)| {
                 let now = by_function.get(name).copied().unwrap_or_default();
-                (name.to_string(), entry.state.stats(entry.spec.revision, entry.is_loaded(), now))
+                (name.to_string(), entry.state.stats(entry.spec.revision, entry.tier(), now))
             })
             .collect();
         let (requests, unrouted, _) = shared.counters.sums();

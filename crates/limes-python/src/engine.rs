@@ -1,9 +1,10 @@
 //! `Engine`: the sandbox, and the threads asynchronous calls run on.
 
-use crate::error::{raise, to_json};
+use crate::error::{from_json, raise, to_json};
 use crate::facts::limits_and_grants;
 use crate::function::Function;
-use limes_core::{Error, ErrorKind};
+use limes_core::{CompileMode, Error, ErrorKind, MicroVm, SandboxKind};
+use limes_microvm::MicroVmSandbox;
 use limes_wasm::{Settings, WasmSandbox};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -34,20 +35,23 @@ impl Drop for Calls {
 #[pyclass(frozen, module = "limes._native")]
 pub(crate) struct Engine {
     pub sandbox: Arc<WasmSandbox>,
+    pub microvm: Arc<MicroVmSandbox>,
     pub runtime: Arc<Calls>,
 }
 
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (*, cache_dir = None, cache_bytes = 2 << 30, jit = false, slots = 1000))]
+    #[pyo3(signature = (*, cache_dir = None, cache_bytes = 2 << 30, jit = false, slots = 1000, microvm = "{}"))]
     fn new(
         py: Python<'_>,
         cache_dir: Option<PathBuf>,
         cache_bytes: u64,
         jit: bool,
         slots: u32,
+        microvm: &str,
     ) -> PyResult<Self> {
+        let microvm: limes_microvm::Settings = from_json("microvm", microvm)?;
         let settings = Settings { cache_dir: cache_dir.filter(|_| !jit), cache_bytes, slots };
         let sandbox = py.detach(|| WasmSandbox::new(settings)).map_err(|error| raise(&error))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -60,10 +64,13 @@ impl Engine {
                         .from_source(error),
                 )
             })?;
-        Ok(Self { sandbox: Arc::new(sandbox), runtime: Arc::new(Calls(Some(runtime))) })
+        let sandbox = Arc::new(sandbox);
+        let microvm = Arc::new(MicroVmSandbox::new(sandbox.clone(), microvm));
+        Ok(Self { sandbox, microvm, runtime: Arc::new(Calls(Some(runtime))) })
     }
 
-    #[pyo3(signature = (component = None, path = None, *, name = "", limits = "{}", grants = "{}"))]
+    #[pyo3(signature = (component = None, path = None, *, name = "", limits = "{}", grants = "{}", tiered = false, sandbox = "wasm", microvm = "{}"))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn load(
         &self,
         py: Python<'_>,
@@ -72,7 +79,13 @@ impl Engine {
         name: &str,
         limits: &str,
         grants: &str,
+        tiered: bool,
+        sandbox: &str,
+        microvm: &str,
     ) -> PyResult<Function> {
+        let sandbox: SandboxKind = from_json("sandbox", &format!("\"{sandbox}\""))?;
+        let microvm: MicroVm = from_json("microvm", microvm)?;
+        let compile = if tiered { CompileMode::Tiered } else { CompileMode::Optimized };
         let (limits, grants) = limits_and_grants(limits, grants)?;
         let call_limits = limits.clone();
         let loaded = py.detach(|| {
@@ -87,7 +100,10 @@ impl Engine {
                     ));
                 }
             };
-            self.sandbox.load(name, &bytes, limits, grants)
+            match sandbox {
+                SandboxKind::Wasm => self.sandbox.load(name, &bytes, limits, grants, compile),
+                SandboxKind::MicroVm => self.microvm.load(name, &bytes, limits, grants, &microvm),
+            }
         });
         let prepared = loaded.map_err(|error| raise(&error))?;
         Ok(Function::new(prepared, call_limits, self.runtime.clone()))
@@ -97,6 +113,10 @@ impl Engine {
         let compiled = py.detach(|| self.sandbox.compile(&component));
         let (artifact, timing) = compiled.map_err(|error| raise(&error))?;
         Ok((PyBytes::new(py, &artifact), to_json(&timing)?))
+    }
+
+    fn microvms(&self, py: Python<'_>) -> PyResult<String> {
+        to_json(&py.detach(|| self.microvm.probe()))
     }
 
     fn cache_info(&self, py: Python<'_>) -> PyResult<String> {

@@ -3,6 +3,7 @@
 use crate::error::{from_json, raise, to_json};
 use limes_core::{AddressPattern, Error, ErrorKind, HostPattern, Limits};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 #[pyfunction]
 pub(crate) fn error_kinds() -> Vec<(&'static str, u16, u8, bool)> {
@@ -33,6 +34,13 @@ pub(crate) fn inspect(py: Python<'_>, component: &[u8]) -> PyResult<String> {
     let inspection =
         py.detach(|| limes_wasm::component::inspect(component)).map_err(|error| raise(&error))?;
     to_json(&inspection)
+}
+
+#[pyfunction]
+pub(crate) fn componentize<'py>(py: Python<'py>, module: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let component =
+        py.detach(|| limes_wasm::component::componentize(module)).map_err(|error| raise(&error))?;
+    Ok(PyBytes::new(py, &component))
 }
 
 /// The limits and grants of a call to [`load`](crate::engine::Engine::load).

@@ -4,7 +4,7 @@ use crate::engine::Calls;
 use crate::error::to_json;
 use crate::invocation::Invocation;
 use bytes::Bytes;
-use limes_core::{Body, Contract, Error, ErrorKind, Input, Limits, Prepared};
+use limes_core::{Body, Contract, Error, ErrorKind, Input, Limits, Prepared, Tier};
 use pyo3::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +66,14 @@ impl Function {
     #[getter]
     fn contract(&self) -> &'static str {
         contract_name(self.prepared.function.contract())
+    }
+
+    #[getter]
+    fn tier(&self) -> &'static str {
+        match self.prepared.function.tier() {
+            Tier::Baseline => "baseline",
+            Tier::Optimized => "optimized",
+        }
     }
 
     #[getter]

@@ -8,6 +8,7 @@ mod error;
 mod facts;
 mod function;
 mod invocation;
+mod log;
 mod node;
 
 use pyo3::prelude::*;
@@ -24,6 +25,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(facts::default_limits, module)?)?;
     module.add_function(wrap_pyfunction!(facts::check_pattern, module)?)?;
     module.add_function(wrap_pyfunction!(facts::inspect, module)?)?;
+    module.add_function(wrap_pyfunction!(facts::componentize, module)?)?;
+    module.add_function(wrap_pyfunction!(log::start_log, module)?)?;
     module.add_class::<engine::Engine>()?;
     module.add_class::<function::Function>()?;
     module.add_class::<invocation::Invocation>()?;

@@ -31,7 +31,7 @@ impl Node {
             ))
         })?;
         let config = NodeConfig { listen, threads, ..NodeConfig::default() };
-        let sandboxes: Vec<Arc<dyn Sandbox>> = vec![engine.sandbox.clone()];
+        let sandboxes: Vec<Arc<dyn Sandbox>> = vec![engine.sandbox.clone(), engine.microvm.clone()];
         let node = py.detach(|| limes_node::Node::start(config, sandboxes)).map_err(|error| raise(&error))?;
         Ok(Self { node, runtime: engine.runtime.clone() })
     }

@@ -1,11 +1,12 @@
 //! The Wasmtime engine as Limes sets it up, and the clock that bounds its guests.
 
-use limes_core::{Error, ErrorKind, Result};
+use crate::compile::Target;
+use limes_core::{Error, ErrorKind, Result, Tier};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::Thread;
 use std::time::Duration;
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
 
 /// How long an epoch lasts: the grain of the `cpu` limit, and how long a busy guest keeps its thread.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
@@ -25,17 +26,19 @@ pub(crate) struct EngineSettings {
     pub slots: Option<u32>,
     /// Whether components may be asynchronous (WASI 0.3): machinery that each call of any other would pay for.
     pub concurrent: bool,
+    /// Which compiler's code it runs: they pass arguments in different ways, so each has an engine.
+    pub tier: Tier,
 }
 
 /// An engine and its ticker.
 pub(crate) struct Engine {
-    wasmtime: wasmtime::Engine,
+    target: Target,
     ticker: Arc<Ticker>,
 }
 
 impl Engine {
     pub fn new(settings: EngineSettings) -> Result<Self> {
-        let wasmtime = wasmtime::Engine::new(&config(settings)).map_err(|error| {
+        let target = Target::new(config(settings)).map_err(|error| {
             Error::new(
                 ErrorKind::Internal,
                 "start engine",
@@ -43,11 +46,16 @@ impl Engine {
             )
             .from_source(error)
         })?;
-        Ok(Self { ticker: Ticker::start(&wasmtime)?, wasmtime })
+        Ok(Self { ticker: Ticker::start(target.engine())?, target })
     }
 
     pub fn wasmtime(&self) -> &wasmtime::Engine {
-        &self.wasmtime
+        self.target.engine()
+    }
+
+    /// What components are compiled for that this engine runs.
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     /// A guest starts: the epoch advances until [`leave`](Self::leave).
@@ -73,6 +81,9 @@ fn config(settings: EngineSettings) -> Config {
         .async_stack_size(whole_stack)
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable)
         .parallel_compilation(true);
+    if settings.tier == Tier::Baseline {
+        config.strategy(Strategy::Winch);
+    }
     if let Some(slots) = settings.slots {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)));
     }

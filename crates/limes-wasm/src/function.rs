@@ -11,8 +11,9 @@ use crate::{command, http02, http03};
 use bytes::Bytes;
 use limes_core::{
     Body, BoxFuture, Contract, Error, ErrorKind, Function, Grants, Input, Invocation, Limits, LogStream,
-    Output, Phase, Result,
+    Output, Phase, Result, Tier,
 };
+use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::Store;
@@ -26,6 +27,8 @@ pub(crate) struct WasmFunction(pub Arc<Prepared>);
 pub(crate) struct Prepared {
     pub name: String,
     pub engine: Arc<Engine>,
+    /// Which compiler made the code.
+    pub tier: Tier,
     pub pre: InstancePre<Host>,
     pub contract: Contract,
     /// The exported function that is called.
@@ -95,7 +98,7 @@ impl WasmFunction {
     async fn run(&self, args: String, session: Arc<Session>, time: Time) -> Result<Output> {
         let allowed = self.limits().request;
         if args.len() as u64 > allowed {
-            return Body::from(Bytes::from(args)).collect(allowed).await.map(|_| Output::Run(String::new()));
+            return Err(Error::request_too_large(allowed, args.len() as u64));
         }
         let call = self.call(&session, self.context_if_needed(&session)?);
         let limit = self.limits().response;
@@ -111,14 +114,38 @@ impl WasmFunction {
         Ok(Output::Run(answer))
     }
 
-    async fn http(&self, request: http::Request<Body>, session: Arc<Session>, time: Time) -> Result<Output> {
-        let request = crate::request::bounded(request, self.limits().request, &session)?;
-        let call = self.call(&session, self.context_if_needed(&session)?);
-        let guest = match self.0.contract {
-            Contract::Http03 => self.guest(http03::handle(call, request), &session, time),
-            _ => self.guest(http02::handle(call, request), &session, time),
-        };
-        crate::response::respond(guest, session, self.limits().response).await
+    /// Not an async function: everything in its future would be moved with it, on the hottest path there is.
+    fn http(
+        &self,
+        request: http::Request<Body>,
+        session: Arc<Session>,
+        time: Time,
+    ) -> BoxFuture<'_, Result<Output>> {
+        let limit = self.limits().response;
+        let guest = self.http_guest(request, &session, time);
+        Box::pin(async move {
+            let control = session.control.clone();
+            let outcome = match guest {
+                Ok(guest) => crate::response::respond(guest, session, limit).await,
+                Err(error) => Err(error),
+            };
+            // A success is reported with the end of the body.
+            outcome.inspect_err(|error| control.finish(Err(error)))
+        })
+    }
+
+    fn http_guest(
+        &self,
+        request: http::Request<Body>,
+        session: &Arc<Session>,
+        time: Time,
+    ) -> Result<Guest<()>> {
+        let request = crate::request::bounded(request, self.limits().request, session)?;
+        let call = self.call(session, self.context_if_needed(session)?);
+        Ok(match self.0.contract {
+            Contract::Http03 => self.guest(http03::handle(call, request), session, time),
+            _ => self.guest(http02::handle(call, request), session, time),
+        })
     }
 
     async fn command(
@@ -190,31 +217,40 @@ impl Function for WasmFunction {
         self.0.contract
     }
 
+    fn tier(&self) -> Tier {
+        self.0.tier
+    }
+
     fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Output>> {
         let Invocation { input, control, deadline, timeout } = invocation;
+        control.record_tier(self.0.tier);
         let time = (deadline, timeout);
-        Box::pin(async move {
-            let session = Session::new(control.clone());
-            let outcome = match (input, self.0.contract) {
-                (Input::Run(args), Contract::Run) => self.run(args, session, time).await,
-                (Input::Http(request), Contract::Http02 | Contract::Http03) => {
-                    self.http(request, session, time).await
-                }
-                (Input::Command { args, stdin }, Contract::Cli02 | Contract::Cli03) => {
-                    self.command(args, stdin, session, time).await
-                }
-                (Input::Run(_), _) => Err(self.wrong_input("a string")),
-                (Input::Http(_), _) => Err(self.wrong_input("an HTTP request")),
-                (Input::Command { .. }, _) => Err(self.wrong_input("arguments and stdin")),
-            };
-            match &outcome {
-                // A guest that failed has said so already; this counts where none was started, or its answer was refused.
-                Err(error) => control.finish(Err(error)),
-                // Its guest may go on.
-                Ok(Output::Http(_)) => {}
-                Ok(_) => control.finish(Ok(())),
+        let session = Session::new(control);
+        let called = session.clone();
+        match (input, self.0.contract) {
+            (Input::Http(request), Contract::Http02 | Contract::Http03) => self.http(request, session, time),
+            (Input::Run(args), Contract::Run) => concluded(called, self.run(args, session, time)),
+            (Input::Command { args, stdin }, Contract::Cli02 | Contract::Cli03) => {
+                concluded(called, self.command(args, stdin, session, time))
             }
-            outcome
-        })
+            (Input::Run(_), _) => concluded(called, ready(Err(self.wrong_input("a string")))),
+            (Input::Http(_), _) => concluded(called, ready(Err(self.wrong_input("an HTTP request")))),
+            (Input::Command { .. }, _) => {
+                concluded(called, ready(Err(self.wrong_input("arguments and stdin"))))
+            }
+        }
     }
+}
+
+/// Reports how a call ended whose answer is whole when it ends. A guest that failed has said so already; this counts where none was
+/// started, or its answer was refused.
+fn concluded<'a>(
+    session: Arc<Session>,
+    outcome: impl Future<Output = Result<Output>> + Send + 'a,
+) -> BoxFuture<'a, Result<Output>> {
+    Box::pin(async move {
+        let outcome = outcome.await;
+        session.control.finish(outcome.as_ref().map(|_| ()));
+        outcome
+    })
 }

@@ -26,24 +26,50 @@ pub(crate) struct Stdio {
     pub stderr: Capture,
 }
 
-/// Builds the WASI context that holds exactly the function's grants.
+/// A call under grants, in whatever sandbox: what was granted, and who hears of what was not.
+pub trait Granted: Send + Sync + 'static {
+    /// What the function may reach.
+    fn grants(&self) -> &Grants;
+
+    /// The guest asked for `wanted`, which the grant `grant` does not hold.
+    fn deny(&self, grant: &'static str, wanted: String);
+}
+
+/// A builder of the WASI context that holds exactly what was granted: environment, directories, sockets. Arguments and standard
+/// streams are left to the caller.
 ///
 /// # Errors
 /// A granted directory cannot be opened.
-pub(crate) fn wasi_context(
-    function: &Arc<Prepared>,
-    session: &Arc<Session>,
-    stdio: Stdio,
-) -> Result<WasiCtx> {
-    let grants = &function.grants;
+pub fn context(granted: Arc<dyn Granted>) -> Result<WasiCtxBuilder> {
+    let grants = granted.grants();
     let mut wasi = WasiCtxBuilder::new();
-    wasi.arg(&function.name).args(&grants.args).args(&stdio.args);
     for (key, value) in &grants.env {
         wasi.env(key, value);
     }
     for dir in &grants.dirs {
         open_directory(&mut wasi, dir)?;
     }
+    // Each connection and datagram is checked below, each look-up by `name_lookup_allowed`.
+    wasi.allow_tcp(true).allow_udp(true).allow_ip_name_lookup(grants.dns);
+    wasi.socket_addr_check(move |address, usage| {
+        let allowed = socket_allowed(&*granted, address, usage);
+        Box::pin(async move { allowed })
+    });
+    Ok(wasi)
+}
+
+/// The context of a call in the process.
+///
+/// # Errors
+/// As [`context`].
+pub(crate) fn wasi_context(
+    function: &Arc<Prepared>,
+    session: &Arc<Session>,
+    stdio: Stdio,
+) -> Result<WasiCtx> {
+    let grants = &function.grants;
+    let mut wasi = context(Arc::new(Outbound { function: function.clone(), session: session.clone() }))?;
+    wasi.arg(&function.name).args(&grants.args).args(&stdio.args);
     if grants.stdio {
         wasi.inherit_stdio();
     } else {
@@ -52,13 +78,6 @@ pub(crate) fn wasi_context(
         }
         wasi.stdout(stdio.stdout).stderr(stdio.stderr);
     }
-    // Each connection and datagram is checked below, each look-up in `define_name_lookup`.
-    wasi.allow_tcp(true).allow_udp(true).allow_ip_name_lookup(grants.dns);
-    let (function, session) = (function.clone(), session.clone());
-    wasi.socket_addr_check(move |address, usage| {
-        let allowed = socket_allowed(&function.grants, &session, address, usage);
-        Box::pin(async move { allowed })
-    });
     Ok(wasi.build())
 }
 
@@ -79,12 +98,8 @@ fn open_directory(wasi: &mut WasiCtxBuilder, dir: &DirectoryGrant) -> Result<()>
     Ok(())
 }
 
-fn socket_allowed(
-    grants: &Grants,
-    session: &Session,
-    address: std::net::SocketAddr,
-    usage: SocketAddrUse,
-) -> bool {
+fn socket_allowed(granted: &dyn Granted, address: std::net::SocketAddr, usage: SocketAddrUse) -> bool {
+    let grants = granted.grants();
     let (grant, patterns) = match usage {
         // Before it connects or sends, a socket is bound to any free port; it reaches nothing by that.
         SocketAddrUse::TcpBind | SocketAddrUse::UdpBind if address.port() == 0 => return true,
@@ -92,13 +107,35 @@ fn socket_allowed(
         SocketAddrUse::UdpBind | SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => ("udp", &grants.udp),
         // Functions are called through their contract; there is no grant to listen.
         SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => {
-            session.deny("tcp", format!("listen on {address}"));
+            granted.deny("tcp", format!("listen on {address}"));
             return false;
         }
     };
     let allowed = patterns.iter().any(|pattern| pattern.covers(&address));
     if !allowed {
-        session.deny(grant, address.to_string());
+        granted.deny(grant, address.to_string());
+    }
+    allowed
+}
+
+/// Whether the guest may look up `name`.
+pub fn name_lookup_allowed(granted: &dyn Granted, name: &str) -> bool {
+    let allowed = granted.grants().dns;
+    if !allowed {
+        granted.deny("dns", name.to_owned());
+    }
+    allowed
+}
+
+/// Whether the guest may send a request to `uri`; one without a host is left to whoever sends it.
+fn http_allowed(granted: &dyn Granted, uri: &http::Uri) -> bool {
+    let Some(host) = uri.host() else { return true };
+    let default = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    let port = uri.port_u16().unwrap_or(default);
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    let allowed = granted.grants().http.iter().any(|pattern| pattern.covers(bare, port));
+    if !allowed {
+        granted.deny("http", format!("{host}:{port}"));
     }
     allowed
 }
@@ -110,8 +147,8 @@ pub(crate) fn define_name_lookup(linker: &mut Linker<Host>) -> wasmtime::Result<
         "resolve-addresses",
         |mut store: StoreContextMut<'_, Host>, (network, name): (Resource<Network>, String)| {
             let host = store.data_mut();
-            if !host.function().grants.dns {
-                host.session.deny("dns", name);
+            let granted = Outbound { function: host.function().clone(), session: host.session.clone() };
+            if !name_lookup_allowed(&granted, &name) {
                 return Ok((Err(ErrorCode::AccessDenied),));
             }
             let stream: Result<Resource<ResolveAddressStream>, _> =
@@ -130,25 +167,23 @@ pub(crate) struct Outbound {
     pub session: Arc<Session>,
 }
 
-impl Outbound {
-    fn allowed(&self, uri: &http::Uri) -> bool {
-        let Some(host) = uri.host() else { return true };
-        let default = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
-        let port = uri.port_u16().unwrap_or(default);
-        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-        let allowed = self.function.grants.http.iter().any(|pattern| pattern.covers(bare, port));
-        if !allowed {
-            self.session.deny("http", format!("{host}:{port}"));
-        }
-        allowed
+impl Granted for Outbound {
+    fn grants(&self) -> &Grants {
+        &self.function.grants
+    }
+
+    fn deny(&self, grant: &'static str, wanted: String) {
+        self.session.deny(grant, wanted);
     }
 }
 
-type Exchange = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);
+/// A response, and what moves its bytes as long as it is polled.
+pub type Exchange = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);
 
 impl WasiHttpHooks for Outbound {
     fn is_forbidden_header(&mut self, name: &http::HeaderName) -> bool {
-        wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS.contains(name)
+        static FORBIDDEN: [http::HeaderName; 9] = wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
+        FORBIDDEN.contains(name)
     }
 
     fn send_request(
@@ -157,13 +192,22 @@ impl WasiHttpHooks for Outbound {
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = Result<Exchange, HttpError>> + Send> {
-        if !self.allowed(request.uri()) {
-            return Box::new(async { Err(HttpError::HttpRequestDenied) });
-        }
-        Box::new(async move {
-            let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
-            let io: Box<dyn Future<Output = Result<(), HttpError>> + Send> = Box::new(io);
-            Ok((response.map(BodyExt::boxed_unsync), io))
-        })
+        send(self, request, options)
     }
+}
+
+/// Sends a request of the guest, if its destination was granted.
+pub fn send(
+    granted: &dyn Granted,
+    request: http::Request<WasiBody>,
+    options: Option<RequestOptions>,
+) -> Box<dyn Future<Output = Result<Exchange, HttpError>> + Send> {
+    if !http_allowed(granted, request.uri()) {
+        return Box::new(async { Err(HttpError::HttpRequestDenied) });
+    }
+    Box::new(async move {
+        let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
+        let io: Box<dyn Future<Output = Result<(), HttpError>> + Send> = Box::new(io);
+        Ok((response.map(BodyExt::boxed_unsync), io))
+    })
 }

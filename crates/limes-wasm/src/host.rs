@@ -2,6 +2,7 @@
 
 use crate::function::Prepared;
 use crate::grants::Outbound;
+use crate::http02::Received;
 use crate::limiter::Limiter;
 use crate::session::Session;
 use limes_core::Error;
@@ -16,7 +17,9 @@ pub(crate) struct Host {
     pub session: Arc<Session>,
     pub limiter: Limiter,
     table: ResourceTable,
-    wasi: Option<WasiCtx>,
+    /// The request, until the guest lets go of it.
+    pub received: Option<Box<Received>>,
+    wasi: Option<Box<WasiCtx>>,
     http: WasiHttpCtx,
     outbound: Outbound,
     /// Milliseconds.
@@ -32,7 +35,8 @@ impl Host {
         Self {
             limiter: Limiter::new(&function.limits),
             table,
-            wasi,
+            received: None,
+            wasi: wasi.map(Box::new),
             http: WasiHttpCtx::new(),
             outbound: Outbound { function, session: session.clone() },
             cpu_used: 0,
@@ -66,7 +70,7 @@ impl Host {
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
-            ctx: self.wasi.get_or_insert_with(|| WasiCtxBuilder::new().build()),
+            ctx: self.wasi.get_or_insert_with(|| Box::new(WasiCtxBuilder::new().build())),
             table: &mut self.table,
         }
     }

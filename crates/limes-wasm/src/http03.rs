@@ -2,6 +2,7 @@
 
 use crate::function::Call;
 use crate::request::Incoming;
+use crate::response::GuestBody;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt;
@@ -31,7 +32,9 @@ pub(crate) async fn handle(call: Call, request: http::Request<Incoming>) -> Resu
                 };
                 let response = accessor.with(|store| response.into_http(store, async { Ok(()) }))?;
                 let (done, sent) = oneshot::channel();
-                session.respond(Ok(response.map(|body| Sent { body, done: Some(done) }.boxed_unsync())));
+                session.respond(Ok(
+                    response.map(|body| GuestBody::Boxed(Sent { body, done: Some(done) }.boxed_unsync()))
+                ));
                 // What fills the body lives in this store: it is kept until the body is sent or nobody wants it.
                 let _ = sent.await;
                 wasmtime::error::Ok(())

@@ -6,6 +6,8 @@
 //! - `function`: the input is matched with the contract; `run`, `http02`, `http03` and `command` each call one;
 //! - `host`, `limiter`, `grants`, `capture`: what the guest finds there, and what it may not do;
 //! - `guest`: polls it, and ends it by its deadline, its limits or a stop; `session`: what outlives the store;
+//! - `fuse`: linked core modules made one before they are compiled;
+//! - `tiered`: a fast compiler's code until the optimised one is ready;
 //! - `request`, `response`: HTTP bodies in and out; `failure`: Wasmtime's errors in the terms of Limes.
 #![deny(missing_docs)]
 
@@ -16,7 +18,8 @@ pub mod component;
 mod engine;
 mod failure;
 mod function;
-mod grants;
+mod fuse;
+pub mod grants;
 mod guest;
 mod host;
 mod http02;
@@ -26,8 +29,11 @@ mod request;
 mod response;
 mod sandbox;
 mod session;
+mod tiered;
+mod unikernel;
 
-pub use sandbox::{Settings, WasmSandbox, read_file};
+pub use sandbox::{Settings, WasmSandbox, read_component, read_file};
+pub use unikernel::UnikernelCode;
 
 /// Version of the engine inside.
 pub const WASMTIME_VERSION: &str = "48.0.8";

@@ -22,7 +22,7 @@ pub(crate) fn bounded(
     let (mut head, body) = request.into_parts();
     let announced = body.size_hint().lower();
     if announced > limit {
-        return Err(too_large(limit, announced));
+        return Err(Error::request_too_large(limit, announced));
     }
     match head.headers.get(HOST).map(|host| host.to_str().is_ok()) {
         Some(true) => {}
@@ -41,18 +41,6 @@ pub(crate) fn bounded(
     }
     let incoming = Incoming { body, left: limit, limit, session: session.clone() };
     Ok(http::Request::from_parts(head, incoming))
-}
-
-fn too_large(limit: u64, found: u64) -> Error {
-    Error::new(
-        ErrorKind::RequestTooLarge,
-        "read body",
-        format!(
-            "the body is larger than {limit} bytes (at least {found}); send less or raise `limits.request`"
-        ),
-    )
-    .with("limit", "request")
-    .with("allowed", limit)
 }
 
 /// A request body with its limit.
@@ -84,7 +72,8 @@ impl HttpBody for Incoming {
             })?;
             let size = frame.data_ref().map_or(0, |data| data.len() as u64);
             let Some(left) = this.left.checked_sub(size) else {
-                this.session.breach(too_large(this.limit, this.limit + size - this.left));
+                let found = this.limit + size - this.left;
+                this.session.breach(Error::request_too_large(this.limit, found));
                 return Err(HttpError::HttpRequestBodySize(None));
             };
             this.left = left;

@@ -1,6 +1,7 @@
 //! A guest's HTTP response on its way out.
 
 use crate::guest::Guest;
+use crate::http02::Reader;
 use crate::session::{Head, Session};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -10,7 +11,32 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::{Error as HttpError, WasiBody};
+
+/// A response body as a guest gives it.
+pub(crate) enum GuestBody {
+    Empty,
+    /// Of wasi:http 0.2.
+    Pipe(Reader),
+    /// Of wasi:http 0.3.
+    Boxed(WasiBody),
+}
+
+impl HttpBody for GuestBody {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Pipe(reader) => Pin::new(reader).poll_frame(cx),
+            Self::Boxed(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+}
 
 /// Runs `guest` until it has ended, or waits with its response head set: then the body streams.
 ///
@@ -48,7 +74,7 @@ pub(crate) async fn respond(mut guest: Guest<()>, session: Arc<Session>, limit: 
     })))
 }
 
-fn take_response(head: Option<Head>, session: &Session) -> Result<http::Response<WasiBody>> {
+fn take_response(head: Option<Head>, session: &Session) -> Result<http::Response<GuestBody>> {
     let failure = match head {
         Some(Ok(response)) => return Ok(response),
         Some(Err(code)) => format!("the function answered with the error code {code}"),
@@ -58,7 +84,7 @@ fn take_response(head: Option<Head>, session: &Session) -> Result<http::Response
 }
 
 /// Takes the body of a guest that has ended: all of it is there.
-async fn whole(response: http::Response<WasiBody>, limit: u64) -> Result<http::Response<Body>> {
+async fn whole(response: http::Response<GuestBody>, limit: u64) -> Result<http::Response<Body>> {
     let (head, mut body) = response.into_parts();
     let mut first = Bytes::new();
     let mut rest = Vec::new();
@@ -89,7 +115,7 @@ fn joined(first: Bytes, rest: Vec<u8>) -> Bytes {
     if rest.is_empty() { first } else { [&first[..], &rest].concat().into() }
 }
 
-fn unfinished(error: &wasmtime_wasi_http::Error) -> Error {
+fn unfinished(error: &HttpError) -> Error {
     Error::new(
         ErrorKind::GuestFailure,
         "run guest",
@@ -103,7 +129,7 @@ fn too_large(limit: u64) -> Error {
 
 /// The body of a guest that still runs. Dropped before its end, it stops the guest.
 struct Streaming {
-    body: WasiBody,
+    body: GuestBody,
     session: Arc<Session>,
     sent: u64,
     /// The `content-length`: a server asks for no frame past it.

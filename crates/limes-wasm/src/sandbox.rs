@@ -1,17 +1,20 @@
 //! The sandbox as others see it: components in, functions out.
 
-use crate::compile::{Cache, CacheInfo, CompileService, Loaded};
+use crate::compile::{self, Cache, CacheInfo, CompileService, Loaded};
 use crate::component::{self, Digest};
 use crate::engine::{Engine, EngineSettings};
 use crate::function::{self, WasmFunction};
 use crate::host::Host;
+use crate::tiered::TieredFunction;
+use crate::unikernel::{UnikernelCode, UnikernelCompiler};
 use limes_core::{
-    Contract, Error, ErrorKind, FunctionSpec, Grants, Limits, Prepared, Result, Sandbox, SandboxKind, Timing,
+    CompileMode, Contract, Error, ErrorKind, Function, FunctionSpec, Grants, Limits, Prepared, Result,
+    Sandbox, SandboxKind, Tier, Timing,
 };
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 use wasmtime::component::{ComponentExportIndex, HasData, Linker, ResourceTable};
 
@@ -35,10 +38,14 @@ impl Default for Settings {
 /// Stack sizes in bytes that a function may have.
 const STACK_RANGE: std::ops::RangeInclusive<u64> = (64 << 10)..=(8 << 20);
 
+/// A component of fewer bytes is optimised at once, whatever its function's [`CompileMode`].
+const LARGE: usize = 96 << 10;
+
 /// Runs WebAssembly components inside the process.
 pub struct WasmSandbox {
     settings: Settings,
-    compiler: CompileService,
+    compiler: Arc<CompileService>,
+    unikernel: UnikernelCompiler,
     /// Made when first needed; the common one at once.
     environments: Mutex<HashMap<EngineSettings, Arc<Environment>>>,
 }
@@ -47,6 +54,7 @@ pub struct WasmSandbox {
 struct Environment {
     engine: Arc<Engine>,
     linker: Linker<Host>,
+    tier: Tier,
 }
 
 impl Environment {
@@ -56,8 +64,72 @@ impl Environment {
             Error::new(ErrorKind::Internal, "start engine", "cannot define the host's functions")
                 .from_source(error)
         })?;
-        Ok(Self { engine, linker })
+        Ok(Self { engine, linker, tier: settings.tier })
     }
+
+    /// A function of the code that was loaded into this engine.
+    fn link(&self, loaded: Loaded, terms: Terms) -> Result<WasmFunction> {
+        let engine = self.engine.wasmtime();
+        let Loaded { component, contract, export, .. } = loaded;
+        let pre =
+            self.linker.instantiate_pre(&component).map_err(|error| link_error(engine, &component, error))?;
+        let Terms { name, limits, grants } = terms;
+        Ok(WasmFunction(Arc::new(function::Prepared {
+            name,
+            engine: self.engine.clone(),
+            tier: self.tier,
+            pre,
+            contract,
+            export: export_index(&component, contract, &export)?,
+            needs_context: needs_context(engine, &component),
+            limits,
+            grants,
+        })))
+    }
+}
+
+/// What a function is called and may do.
+#[derive(Clone)]
+struct Terms {
+    name: String,
+    limits: Limits,
+    grants: Grants,
+}
+
+/// The work that is left when a function answers with a fast compiler's code.
+struct Optimize {
+    compiler: Arc<CompileService>,
+    environment: Arc<Environment>,
+    source: component::Component,
+    terms: Terms,
+    function: Weak<TieredFunction>,
+}
+
+impl Optimize {
+    /// Compiles, and puts the code in its place. What fails is traced: the function goes on as it is.
+    fn run(self) {
+        let loaded = optimized(&self.compiler, &self.environment, &self.source);
+        let name = self.terms.name.clone();
+        match loaded.and_then(|loaded| self.environment.link(loaded, self.terms)) {
+            Ok(optimized) => {
+                if let Some(function) = self.function.upgrade() {
+                    function.replace(optimized);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(function = name, error = %error, "cannot optimise; the function stays slower");
+            }
+        }
+    }
+}
+
+fn optimized(
+    compiler: &CompileService,
+    environment: &Environment,
+    source: &component::Component,
+) -> Result<Loaded> {
+    let (component, timing) = compiler.component(environment.engine.target(), source)?;
+    Ok(Loaded { component, contract: source.contract(), export: source.export().to_owned(), timing })
 }
 
 fn linker(engine: &wasmtime::Engine, concurrent: bool) -> wasmtime::Result<Linker<Host>> {
@@ -71,6 +143,7 @@ fn linker(engine: &wasmtime::Engine, concurrent: bool) -> wasmtime::Result<Linke
     io::poll::add_to_linker::<_, HasTable>(&mut linker, Host::table)?;
     io::streams::add_to_linker::<_, HasTable>(&mut linker, Host::table)?;
     crate::grants::define_name_lookup(&mut linker)?;
+    crate::http02::define(&mut linker)?;
     linker.allow_shadowing(false);
     if concurrent {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
@@ -93,52 +166,100 @@ impl WasmSandbox {
     pub fn new(settings: Settings) -> Result<Self> {
         let cache =
             settings.cache_dir.as_deref().map(|dir| Cache::open(dir, settings.cache_bytes)).transpose()?;
-        let sandbox = Self { compiler: CompileService::new(cache), environments: Mutex::default(), settings };
-        sandbox.environment(Limits::default().stack, false)?;
+        let sandbox = Self {
+            compiler: Arc::new(CompileService::new(cache)),
+            unikernel: UnikernelCompiler::default(),
+            environments: Mutex::default(),
+            settings,
+        };
+        sandbox.environment(Limits::default().stack, false, Tier::Optimized)?;
         Ok(sandbox)
     }
 
     /// Takes a component (or a wasip1 module, or either as wat text) to something that can be invoked.
     ///
-    /// Blocks while it compiles. `name` is what the guest sees as its program name.
+    /// Blocks while it compiles. `name` is what the guest sees as its program name. With [`CompileMode::Tiered`], a large component
+    /// that the cache does not have can be called as soon as a fast compiler is through with it; the optimised code is made on a
+    /// thread of its own meanwhile, and calls that begin when it is ready go there.
     ///
     /// # Errors
     /// Not a valid component, no contract, imports that are not offered, or a limit out of range.
-    pub fn load(&self, name: &str, bytes: &[u8], limits: Limits, grants: Grants) -> Result<Prepared> {
+    pub fn load(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        limits: Limits,
+        grants: Grants,
+        compile: CompileMode,
+    ) -> Result<Prepared> {
         let begun = Instant::now();
-        let (environment, loaded) = self.compiled(bytes, limits.stack)?;
-        let engine = environment.engine.wasmtime();
-        let Loaded { component, contract, export, timing } = loaded;
-        let pre = environment
-            .linker
-            .instantiate_pre(&component)
-            .map_err(|error| link_error(engine, &component, error))?;
-        let function = function::Prepared {
-            name: if name.is_empty() { "function".to_owned() } else { name.to_owned() },
-            engine: environment.engine.clone(),
-            pre,
-            contract,
-            export: export_index(&component, contract, &export)?,
-            needs_context: needs_context(engine, &component),
-            limits,
-            grants,
-        };
+        let name = if name.is_empty() { "function".to_owned() } else { name.to_owned() };
+        let terms = Terms { name, limits, grants };
+        let (function, timing) = self.function(bytes, terms, compile)?;
         let whole = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let timing = Timing { load: whole.saturating_sub(timing.compile), ..timing };
-        Ok(Prepared { function: Arc::new(WasmFunction(Arc::new(function))), timing })
+        let timing = Timing { load: whole.saturating_sub(timing.compile), tier: function.tier(), ..timing };
+        Ok(Prepared { function, timing })
     }
 
     /// Machine code in the engine it needs, from the cache if that has it: then the component is not even read.
-    fn compiled(&self, bytes: &[u8], stack: u64) -> Result<(Arc<Environment>, Loaded)> {
-        let environment = self.environment(stack, false)?;
-        if let Some(loaded) = self.compiler.cached(environment.engine.wasmtime(), Digest::of(bytes)) {
-            return Ok((environment, loaded));
+    fn function(
+        &self,
+        bytes: &[u8],
+        terms: Terms,
+        compile: CompileMode,
+    ) -> Result<(Arc<dyn Function>, Timing)> {
+        let stack = terms.limits.stack;
+        let mut environment = self.environment(stack, false, Tier::Optimized)?;
+        if let Some(loaded) = self.compiler.cached(environment.engine.target(), Digest::of(bytes)) {
+            let timing = loaded.timing;
+            return Ok((Arc::new(environment.link(loaded, terms)?), timing));
         }
         let source = component::read(bytes)?;
-        let environment = if source.is_async() { self.environment(stack, true)? } else { environment };
-        let (component, timing) = self.compiler.component(environment.engine.wasmtime(), &source)?;
+        if source.is_async() {
+            environment = self.environment(stack, true, Tier::Optimized)?;
+        }
+        if compile == CompileMode::Tiered && source.bytes().len() >= LARGE {
+            if let Some(made) = self.tiered(&environment, &source, &terms)? {
+                return Ok(made);
+            }
+        }
+        let loaded = optimized(&self.compiler, &environment, &source)?;
+        let timing = loaded.timing;
+        Ok((Arc::new(environment.link(loaded, terms)?), timing))
+    }
+
+    /// What the fast compiler makes of a component, with the optimising one at work; `None` when the fast one does not take it,
+    /// or the cache has what the other makes.
+    fn tiered(
+        &self,
+        environment: &Arc<Environment>,
+        source: &component::Component,
+        terms: &Terms,
+    ) -> Result<Option<(Arc<dyn Function>, Timing)>> {
+        if let Some(loaded) = self.compiler.cached(environment.engine.target(), source.digest()) {
+            let timing = loaded.timing;
+            return Ok(Some((Arc::new(environment.link(loaded, terms.clone())?), timing)));
+        }
+        let Ok(fast) = self.environment(terms.limits.stack, source.is_async(), Tier::Baseline) else {
+            return Ok(None);
+        };
+        let Some((component, timing)) = compile::baseline(fast.engine.target(), source) else {
+            return Ok(None);
+        };
         let (contract, export) = (source.contract(), source.export().to_owned());
-        Ok((environment, Loaded { component, contract, export, timing }))
+        let loaded = Loaded { component, contract, export, timing };
+        let function = TieredFunction::new(fast.link(loaded, terms.clone())?);
+        let optimize = Optimize {
+            compiler: self.compiler.clone(),
+            environment: environment.clone(),
+            source: source.clone(),
+            terms: terms.clone(),
+            function: Arc::downgrade(&function),
+        };
+        match std::thread::Builder::new().name("limes-optimize".into()).spawn(move || optimize.run()) {
+            Ok(_) => Ok(Some((function, timing))),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Machine code for this machine, as `limes compile` writes it.
@@ -147,8 +268,16 @@ impl WasmSandbox {
     /// As [`load`](Self::load).
     pub fn compile(&self, bytes: &[u8]) -> Result<(Vec<u8>, Timing)> {
         let source = component::read(bytes)?;
-        let environment = self.environment(Limits::default().stack, source.is_async())?;
-        self.compiler.artifact(environment.engine.wasmtime(), &source)
+        let environment = self.environment(Limits::default().stack, source.is_async(), Tier::Optimized)?;
+        self.compiler.artifact(environment.engine.target(), &source)
+    }
+
+    /// Machine code for the unikernel; blocks while it compiles.
+    ///
+    /// # Errors
+    /// Not a valid component, no contract, or one that the unikernel does not have: it has those of WASI 0.2.
+    pub fn compile_for_unikernel(&self, bytes: &[u8]) -> Result<UnikernelCode> {
+        self.unikernel.compile(&self.compiler, bytes)
     }
 
     /// What the cache holds.
@@ -175,7 +304,7 @@ impl WasmSandbox {
         self.compiler.cache().map_or(Ok((0, 0)), Cache::verify)
     }
 
-    fn environment(&self, stack: u64, concurrent: bool) -> Result<Arc<Environment>> {
+    fn environment(&self, stack: u64, concurrent: bool, tier: Tier) -> Result<Arc<Environment>> {
         if !STACK_RANGE.contains(&stack) {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -188,7 +317,7 @@ impl WasmSandbox {
             ));
         }
         let slots = (stack == Limits::default().stack).then_some(self.settings.slots);
-        let settings = EngineSettings { stack, slots, concurrent };
+        let settings = EngineSettings { stack, slots, concurrent, tier };
         let mut environments = self.environments.lock();
         if let Some(environment) = environments.get(&settings) {
             return Ok(environment.clone());
@@ -205,26 +334,35 @@ impl Sandbox for WasmSandbox {
     }
 
     fn prepare(&self, spec: &FunctionSpec) -> Result<Prepared> {
-        let bytes = std::fs::read(&spec.component).map_err(|error| {
-            let path = spec.component.display();
-            let message = format!("`{path}`, deployed as `{}`, cannot be read; deploy it again", spec.name);
-            Error::new(ErrorKind::CorruptedState, "load", message).from_source(error)
-        })?;
-        let found = Digest::of(&bytes);
-        if Digest::from_hex(&spec.digest) != Some(found) {
-            return Err(Error::new(
-                ErrorKind::CorruptedState,
-                "load",
-                format!(
-                    "`{}` holds other bytes than were deployed as `{}` (SHA-256 {found}, not {}); deploy it again",
-                    spec.component.display(),
-                    spec.name,
-                    spec.digest
-                ),
-            ));
-        }
-        self.load(&spec.name, &bytes, spec.limits.clone(), spec.grants.clone())
+        let bytes = read_component(spec)?;
+        self.load(&spec.name, &bytes, spec.limits.clone(), spec.grants.clone(), spec.compile)
     }
+}
+
+/// Reads the component of a deployed function, and checks that it is the one that was deployed.
+///
+/// # Errors
+/// [`ErrorKind::CorruptedState`] when it cannot be read, or holds other bytes.
+pub fn read_component(spec: &FunctionSpec) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(&spec.component).map_err(|error| {
+        let path = spec.component.display();
+        let message = format!("`{path}`, deployed as `{}`, cannot be read; deploy it again", spec.name);
+        Error::new(ErrorKind::CorruptedState, "load", message).from_source(error)
+    })?;
+    let found = Digest::of(&bytes);
+    if Digest::from_hex(&spec.digest) != Some(found) {
+        return Err(Error::new(
+            ErrorKind::CorruptedState,
+            "load",
+            format!(
+                "`{}` holds other bytes than were deployed as `{}` (SHA-256 {found}, not {}); deploy it again",
+                spec.component.display(),
+                spec.name,
+                spec.digest
+            ),
+        ));
+    }
+    Ok(bytes)
 }
 
 /// Reads a component file.

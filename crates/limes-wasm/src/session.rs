@@ -1,5 +1,6 @@
 //! What one invocation shares between its guest, its observers and its response.
 
+use crate::response::GuestBody;
 use futures_util::task::AtomicWaker;
 use limes_core::{Control, Error, ErrorKind, LogStream, Phase, Result};
 use parking_lot::Mutex;
@@ -7,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
-use wasmtime_wasi_http::WasiBody;
 
 /// State outside the store: the guest's host functions write it, the driver and the response read it.
 pub(crate) struct Session {
@@ -41,7 +41,7 @@ pub(crate) struct Denial {
 }
 
 /// The response as the guest gave it.
-pub(crate) type Head = Result<http::Response<WasiBody>, String>;
+pub(crate) type Head = Result<http::Response<GuestBody>, String>;
 
 impl Session {
     pub fn new(control: Arc<Control>) -> Arc<Self> {

@@ -94,3 +94,4 @@ def _write_timing(timing: dict[str, Any]) -> None:
         if nanoseconds := timing.get(phase):
             note(f"{phase:>12}  {format_nanoseconds(nanoseconds):>10}")
     note(f"{'cache':>12}  {timing.get('cache', 'unused'):>10}")
+    note(f"{'tier':>12}  {timing.get('tier', 'optimized'):>10}")

@@ -11,6 +11,9 @@ from limes.cli.output import report
 from limes.errors import InvalidArgument
 
 COMMANDS = (
+    "new",
+    "build",
+    "dev",
     "run",
     "serve",
     "deploy",

@@ -32,6 +32,10 @@ def deploy(
         list[str] | None,
         typer.Option("--host", metavar="HOST", help="A host name whose requests go to it. Repeatable."),
     ] = None,
+    compile: options.Compile = None,
+    sandbox: options.Sandbox = None,
+    vmm: options.Vmm = None,
+    vm_mode: options.VmMode = None,
     home: options.HomeDir = None,
     as_json: options.Json = False,
     *,
@@ -39,18 +43,39 @@ def deploy(
 ) -> None:
     """Deploy a component as the new revision of a function; no request fails in between.
 
-    Options stand over what a manifest says.
+    A folder with source is built first. Options stand over what a manifest says.
     """
-    component, chosen_name, configuration = _what(file, name, hosts or [], settings)
+    from limes.cli.build import build_first
+
+    made = build_first(file, quiet=as_json)
+    source = made[1].component if made and _bare(file) else file
+    machine = options.sandbox_settings(sandbox, vmm, vm_mode)
+    component, chosen_name, configuration = _what(source, name, hosts or [], settings, machine)
+    if compile is not None:
+        configuration["compile"] = compile
+    answer = send(component, chosen_name, configuration, home)
+    if as_json:
+        write_json(answer)
+        return
+    print(told(answer))
+    print(answer["url"])
+
+
+def send(component: Path, name: str, configuration: dict[str, Any], home: Path | None) -> dict[str, Any]:
+    """Deploy a file; gives what the admin API answered.
+
+    Raises:
+        LimesError: it cannot be read, the node cannot be reached, or refused it.
+    """
     client = NodeClient(Home(home))
     try:
         body = component.open("rb")
     except OSError as error:
         raise from_os(error, "deploy", f"cannot read '{component}'") from error
-    with body, progress(f"deploying {chosen_name}"):
-        answer = client.call(
+    with body, progress(f"deploying {name}"):
+        answer: dict[str, Any] = client.call(
             "PUT",
-            function_path(chosen_name),
+            function_path(name),
             body=body,
             headers={
                 "Content-Type": "application/wasm",
@@ -58,21 +83,31 @@ def deploy(
                 "Limes-Config": json.dumps(configuration),
             },
         )
-    if as_json:
-        write_json(answer)
-        return
+    return answer
+
+
+def told(answer: dict[str, Any]) -> str:
+    """One line about what the admin API answered."""
     timing = answer["timing"]
     cost = (
         "from the cache"
         if timing.get("cache") == "hit"
         else f"compiled in {format_nanoseconds(timing.get('compile', 0))}"
     )
-    print(f"deployed {answer['name']} revision {answer['revision']} ({answer['contract']}, {cost})")
-    print(answer["url"])
+    if timing.get("tier") == "baseline":
+        cost += ", being optimised"
+    return f"deployed {answer['name']} revision {answer['revision']} ({answer['contract']}, {cost})"
+
+
+def _bare(path: Path) -> bool:
+    """Whether a folder has no manifest: then the defaults are its configuration."""
+    from limes.manifest import MANIFEST_NAME
+
+    return path.is_dir() and not (path / MANIFEST_NAME).exists()
 
 
 def _what(
-    file: Path, name: str | None, hosts: list[str], settings: dict[str, Any]
+    file: Path, name: str | None, hosts: list[str], settings: dict[str, Any], machine: dict[str, Any]
 ) -> tuple[Path, str, dict[str, Any]]:
     """The component's file, the function's name, and its configuration as the admin API takes it."""
     from limes import manifest
@@ -90,6 +125,9 @@ def _what(
         "limits": {**base.get("limits", {}), **limits},
         "grants": {**base.get("grants", {}), **grants},
     }
+    if machine:
+        merged["sandbox"] = machine["sandbox"]
+        merged["microvm"] = {**base.get("microvm", {}), **machine["microvm"]}
     if hosts:
         merged["hosts"] = hosts
     checked = manifest.check(manifest.Configuration, merged, base=Path.cwd(), operation="deploy")

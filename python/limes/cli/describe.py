@@ -30,6 +30,7 @@ def describe(name: options.FunctionName, home: options.HomeDir = None, as_json: 
             ("hosts", ", ".join(function["hosts"])),
             ("contract", function["contract"]),
             ("sandbox", function["sandbox"]),
+            ("compile", _compile(function["compile"], function["tier"])),
             ("state", function["state"]),
             ("error", function["error"]),
             ("component", f"{format_size(function['size'])}, sha256 {function['digest']}"),
@@ -57,6 +58,10 @@ def describe(name: options.FunctionName, home: options.HomeDir = None, as_json: 
             for revision in function["revisions"]
         ],
     )
+
+
+def _compile(mode: str, tier: str | None) -> str:
+    return f"{mode}, {tier} code now" if tier else mode
 
 
 def _limit(name: str, value: int) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from limes.errors import InvalidArgument
 
-COMPONENT_HELP = "A component, a wasip1 module, wat text, or a limes.toml (or its folder)."
+COMPONENT_HELP = "A component, a wasip1 module, wat text, or a function's folder (or its limes.toml)."
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
 HomeDir = Annotated[
@@ -41,6 +41,44 @@ Data = Annotated[
 Include = Annotated[bool, typer.Option("--include", "-i", help="HTTP: print status and header fields too.")]
 
 
+_MACHINE = "MicroVM"
+Sandbox = Annotated[
+    str | None,
+    typer.Option(
+        "--sandbox",
+        metavar="wasm|microvm",
+        help="Where it runs: in the process, or in a virtual machine for every request.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+Vmm = Annotated[
+    str | None,
+    typer.Option(
+        "--vmm",
+        metavar="auto|builtin|firecracker|qemu",
+        help="The virtual machine monitor.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+VmMode = Annotated[
+    str | None,
+    typer.Option(
+        "--vm-mode",
+        metavar="MODE",
+        help="What is done before a request: end-to-end, pre-configured, snapshot, reset or warm.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+
+
+def sandbox_settings(sandbox: str | None, vmm: str | None, mode: str | None) -> dict[str, Any]:
+    """The settings `sandbox` and `microvm` that options gave; nothing when they gave none."""
+    machine = {name: value for name, value in (("vmm", vmm), ("mode", mode)) if value is not None}
+    if sandbox is None and not machine:
+        return {}
+    return {"sandbox": sandbox or "microvm", "microvm": machine}
+
+
 def complete_function(incomplete: str) -> list[str]:
     """Names of deployed functions, for the shell's completion; none when no node answers."""
     from limes.cli.client import NodeClient
@@ -56,6 +94,15 @@ def complete_function(incomplete: str) -> list[str]:
 
 FunctionName = Annotated[
     str, typer.Argument(metavar="NAME", help="A deployed function.", autocompletion=complete_function)
+]
+
+Compile = Annotated[
+    str | None,
+    typer.Option(
+        "--compile",
+        metavar="optimized|tiered",
+        help="tiered: a large component answers before its optimised code is ready.",
+    ),
 ]
 
 _SIZE, _DURATION, _COUNT = "SIZE", "DURATION", "COUNT"

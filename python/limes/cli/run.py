@@ -38,13 +38,17 @@ def run(
     data: options.Data = None,
     include: options.Include = False,
     jit: Annotated[bool, typer.Option("--jit", help="Compile in memory; use no cache.")] = False,
+    compile: options.Compile = None,
     timing: Annotated[bool, typer.Option("--timing", help="What each phase took, on stderr.")] = False,
+    sandbox: options.Sandbox = None,
+    vmm: options.Vmm = None,
+    vm_mode: options.VmMode = None,
     cache_dir: options.CacheDir = None,
     as_json: options.Json = False,
     *,
     settings: dict[str, Any],
 ) -> None:
-    """Run a component. Options come before FILE; what comes after it is the function's.
+    """Run a component, or a function's folder (built first). Options come before FILE; what comes after it is the function's.
 
     A component:run function gets ARGS joined by blanks. A wasi:cli command gets ARGS, stdin, stdout and
     stderr, and its exit code becomes that of this command. An HTTP function gets the request that --method,
@@ -52,8 +56,11 @@ def run(
     """
     arguments = args or []
     runtime = Runtime(cache_dir, jit=jit)
-    with progress(f"compiling {Path(file).name}"):
-        component, chosen = _component(file, settings)
+    machine = options.sandbox_settings(sandbox, vmm, vm_mode)
+    component, chosen = _component(file, settings, machine, as_json=as_json)
+    if compile is not None:
+        chosen["compile"] = compile
+    with progress(f"compiling {component.name}"):
         function, loading = _load(runtime, component, chosen, inherit=not as_json and data is None, jit=jit)
     answer: Result[str] | Result[bytes] | Response
     if function.contract == "run":
@@ -81,15 +88,23 @@ def run(
         raise typer.Exit(code)
 
 
-def _component(file: str, settings: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+def _component(
+    file: str, settings: dict[str, Any], sandbox: dict[str, Any], *, as_json: bool
+) -> tuple[Path, dict[str, Any]]:
     """The component's file, and what `Runtime.load` gets: options over what a manifest says."""
     path = Path(file)
     if not path.is_dir() and path.suffix != ".toml":
-        return path, settings
-    from limes.manifest import Manifest
+        return path, {**settings, **sandbox}
+    from limes.cli.build import build_first
+    from limes.manifest import MANIFEST_NAME, Manifest
 
+    made = build_first(path, quiet=as_json)
+    if made and path.is_dir() and not (path / MANIFEST_NAME).exists():
+        return made[1].component, {**settings, **sandbox}
     manifest = Manifest.read(path)
-    chosen = {**manifest.limits.model_dump(), **manifest.grants.model_dump()}
+    chosen = {**manifest.limits.model_dump(), **manifest.grants.model_dump(), "compile": manifest.compile}
+    machine = {**manifest.microvm.model_dump(), **sandbox.get("microvm", {})}
+    chosen |= {"sandbox": sandbox.get("sandbox", manifest.sandbox), "microvm": machine}
     return manifest.component, {**chosen, **settings}
 
 

@@ -39,7 +39,7 @@ class Deployed:
     created: bool
     """Whether the function is new."""
     timing: dict[str, Any]
-    """What loading cost: ``compile``, ``load`` (nanoseconds) and ``cache``."""
+    """What loading cost: ``compile``, ``load`` (nanoseconds), ``cache`` and ``tier``."""
 
 
 class Deployments:
@@ -121,8 +121,8 @@ class Deployments:
         Args:
             name: the function.
             blob: its bytes, safe from being collected until this returns.
-            settings: ``sandbox``, ``hosts``, ``limits``, ``grants`` as JSON values; what is missing has its
-                default.
+            settings: ``sandbox``, ``compile``, ``hosts``, ``limits``, ``grants`` as JSON values; what is
+                missing has its default.
 
         Raises:
             InvalidArgument: a name, setting or host cannot be.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import json
 import mmap
 import os
 import platform
@@ -81,7 +82,7 @@ def examine(home: Path, cache_dir: Path) -> Report:
         lambda: check_directory("home", home),
         lambda: check_directory("cache", cache_dir),
     ]
-    return Report([check() for check in checks])
+    return Report([*(check() for check in checks), *check_microvms()])
 
 
 def check_kernel() -> Check:
@@ -210,6 +211,21 @@ def _kvm_advice(number: int | None) -> str:
     if number in (errno.EACCES, errno.EPERM):
         return f"add the user to the group that owns {kvm.DEVICE}, mostly `kvm` ({needed})"
     return f"use a machine with hardware virtualisation ({needed})"
+
+
+def check_microvms() -> list[Check]:
+    """Which monitors run the unikernel: each boots it once, to a function that is ready."""
+    from limes.runtime import Runtime
+
+    checks = []
+    for probed in json.loads(Runtime(cache=False).engine.microvms()):
+        name = f"microVM: {probed['vmm']}"
+        if probed["works"]:
+            checks.append(Check(name, "ok", f"a function was ready after {probed['took'] / 1e6:.1f} ms"))
+        else:
+            advice = 'only functions with sandbox = "microvm" need one, and one is enough'
+            checks.append(Check(name, "warn", probed["problem"], advice))
+    return checks
 
 
 def check_map_count() -> Check:

@@ -1,4 +1,4 @@
-"""The control plane's one logger: structlog, to stderr."""
+"""The node's log on stderr: structlog for the control plane, the core's own lines beside it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import sys
 
 import structlog
+
+from limes import _native
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -21,11 +23,11 @@ def configure(*, as_json: bool, level: str | None = None) -> None:
     chosen = (level or os.environ.get("LIMES_LOG") or "warning").lower()
     if chosen not in LEVELS:
         chosen = "warning"
-    renderer: structlog.types.Processor
-    if as_json:
-        renderer = structlog.processors.JSONRenderer()
-    else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    renderer: structlog.types.Processor = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -38,3 +40,4 @@ def configure(*, as_json: bool, level: str | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    _native.start_log(chosen, as_json=as_json)

@@ -65,7 +65,7 @@ class Revision:
     contract: str
     """``run``, ``http02``, ``http03``, ``cli02`` or ``cli03``."""
     settings: dict[str, Any]
-    """``sandbox``, ``hosts``, ``limits`` and ``grants``, as JSON values."""
+    """``sandbox``, ``compile``, ``hosts``, ``limits`` and ``grants``, as JSON values."""
     created_ms: int
     """When it was deployed, in milliseconds since 1970."""
 

@@ -44,6 +44,8 @@ class FunctionStats(TypedDict):
     running: int
     queued: int
     loaded: bool
+    tier: str | None
+    """Whose code the next request runs: ``baseline`` or ``optimized``; None: it is not loaded."""
     cold_loads: int
     """How often a request had to load it."""
     duration: Histogram

@@ -59,10 +59,12 @@ pub fn spec(name: &str, revision: u64) -> FunctionSpec {
         revision,
         component: name.into(),
         digest: String::new(),
+        compile: limes_core::CompileMode::default(),
         sandbox: Default::default(),
         hosts: Vec::new(),
         limits: Limits::default(),
         grants: Default::default(),
+        microvm: limes_core::MicroVm::default(),
     }
 }
 

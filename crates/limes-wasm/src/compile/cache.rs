@@ -1,10 +1,13 @@
 use super::directory::{Directory, fresh_key};
 use super::entry::{About, Entry, seal};
+use super::functions::FunctionCache;
 use super::key::EntryKey;
+use super::pack::{self, Pack};
 use limes_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
@@ -30,7 +33,7 @@ pub struct CacheInfo {
     pub dir: Option<PathBuf>,
     /// How many compiled components.
     pub entries: u64,
-    /// Their size, in bytes.
+    /// Size of everything kept, in bytes; the code of single functions, for components to come, included.
     pub bytes: u64,
     /// The bound on `bytes`.
     pub max_bytes: u64,
@@ -44,10 +47,22 @@ fn is_shortage(error: &io::Error) -> bool {
 }
 
 struct Listed {
-    key: EntryKey,
+    name: String,
+    kind: Kind,
     bytes: u64,
     used: SystemTime,
 }
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Component(EntryKey),
+    /// Single functions, for components to come.
+    Pack,
+}
+
+/// What packs may take, of the whole bound and at most.
+const PACKS_SHARE: u64 = 4;
+const PACKS_BYTES: u64 = 256 << 20;
 
 impl Cache {
     /// Opens the cache in `dir`, and makes it (mode 0700) when there is none.
@@ -85,7 +100,7 @@ impl Cache {
         let listed = self.list().map_err(|error| self.failed("read", error))?;
         Ok(CacheInfo {
             dir: Some(self.directory.path().to_owned()),
-            entries: listed.len() as u64,
+            entries: listed.iter().filter(|file| file.kind != Kind::Pack).count() as u64,
             bytes: listed.iter().map(|entry| entry.bytes).sum(),
             max_bytes: self.max_bytes,
         })
@@ -100,26 +115,30 @@ impl Cache {
         let _lock = self.directory.lock().map_err(failed)?;
         let mut freed = 0;
         for entry in self.list().map_err(failed)? {
-            self.directory.remove(&entry.key.to_string()).map_err(failed)?;
+            self.directory.remove(&entry.name).map_err(failed)?;
             freed += entry.bytes;
         }
         Ok(freed)
     }
 
-    /// Checks every entry and discards the bad ones: (good, discarded).
+    /// Checks every entry and discards the bad ones: (good, discarded). Packs of functions count as entries here.
     ///
     /// # Errors
     /// [`Io`](ErrorKind::Io) when the directory cannot be read, or too many files are open.
     pub fn verify(&self) -> Result<(u64, u64)> {
         let (mut good, mut discarded) = (0, 0);
-        for entry in self.list().map_err(|error| self.failed("read", error))? {
-            match self.checked(&entry.key) {
-                Ok(_) => good += 1,
+        for file in self.list().map_err(|error| self.failed("read", error))? {
+            let checked = match file.kind {
+                Kind::Component(key) => self.checked(&key).map(drop),
+                Kind::Pack => self.pack(&file.name).map(drop),
+            };
+            match checked {
+                Ok(()) => good += 1,
                 // Another process has removed it meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) if is_shortage(&error) => return Err(self.failed("check", error)),
                 Err(error) => {
-                    self.discard(&entry.key, &error.to_string());
+                    self.discard_file(&file.name, &error.to_string());
                     discarded += 1;
                 }
             }
@@ -163,8 +182,17 @@ impl Cache {
 
     /// Removes an entry that must not be loaded.
     pub(super) fn discard(&self, key: &EntryKey, why: &str) {
-        let removed = self.directory.remove(&key.to_string());
-        tracing::warn!(entry = %key, why, removed = removed.is_ok(), "discarding an entry of the compile cache");
+        self.discard_file(&key.to_string(), why);
+    }
+
+    fn discard_file(&self, name: &str, why: &str) {
+        let removed = self.directory.remove(name);
+        tracing::warn!(
+            entry = name,
+            why,
+            removed = removed.is_ok(),
+            "discarding an entry of the compile cache"
+        );
     }
 
     /// Stores an artifact, and makes room for it. `None` when it is larger than the whole cache may be, or cannot
@@ -181,30 +209,79 @@ impl Cache {
             self.mark_used(&entry);
             entry
         });
-        match stored.and_then(|entry| self.make_room(key).map(|()| entry)) {
+        match stored.and_then(|entry| self.make_room(&key.to_string()).map(|()| entry)) {
             Ok(entry) => Some(entry),
             Err(error) => {
-                if !self.warned.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(dir = %self.directory.path().display(), %error,
-                        "cannot write to the compile cache; components are compiled again at the next start");
-                }
+                self.cannot_write(&error);
                 None
             }
         }
     }
 
-    /// Removes what was not used for the longest time until the bound holds, but never `newest`.
-    fn make_room(&self, newest: &EntryKey) -> io::Result<()> {
+    fn cannot_write(&self, error: &io::Error) {
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(dir = %self.directory.path().display(), %error,
+                "cannot write to the compile cache; components are compiled again at the next start");
+        }
+    }
+
+    /// The single functions that are known.
+    pub(super) fn functions(&self) -> Arc<FunctionCache> {
+        let names = self.list().unwrap_or_default().into_iter().filter(|file| file.kind == Kind::Pack);
+        let packs = names.filter_map(|file| match self.pack(&file.name) {
+            Ok(pack) => Some(pack),
+            Err(error) if error.kind() == io::ErrorKind::NotFound || is_shortage(&error) => None,
+            Err(error) => {
+                self.discard_file(&file.name, &error.to_string());
+                None
+            }
+        });
+        FunctionCache::new(packs.collect())
+    }
+
+    fn pack(&self, name: &str) -> io::Result<Pack> {
+        Pack::open(name, self.directory.read(name)?, &self.mac_key)
+    }
+
+    /// Keeps what was compiled since [`functions`](Self::functions), and makes room for it.
+    pub(super) fn keep_functions(&self, functions: &FunctionCache) {
+        for name in functions.used() {
+            let _ = self.directory.read(name).and_then(|file| file.set_modified(SystemTime::now()));
+        }
+        let fresh = functions.take_fresh();
+        if fresh.is_empty() {
+            return;
+        }
+        let (name, content) = pack::seal(&self.mac_key, &fresh);
+        if content.len() as u64 > self.max_pack_bytes() {
+            return;
+        }
+        let stored = self.directory.write(&name, &[&content]);
+        let stored = stored.and_then(|file| file.set_modified(SystemTime::now()));
+        if let Err(error) = stored.and_then(|()| self.make_room(&name)) {
+            self.cannot_write(&error);
+        }
+    }
+
+    fn max_pack_bytes(&self) -> u64 {
+        PACKS_BYTES.min(self.max_bytes / PACKS_SHARE)
+    }
+
+    /// Removes what was not used for the longest time until the bounds hold, but never `newest`.
+    fn make_room(&self, newest: &str) -> io::Result<()> {
         let _lock = self.directory.lock()?;
         let mut listed = self.list()?;
-        let mut bytes: u64 = listed.iter().map(|entry| entry.bytes).sum();
-        listed.sort_by_key(|entry| (entry.used, entry.key.0));
-        for entry in listed.iter().filter(|entry| entry.key != *newest) {
-            if bytes <= self.max_bytes {
-                break;
+        listed.sort_by(|a, b| (a.used, &a.name).cmp(&(b.used, &b.name)));
+        let mut bytes: u64 = listed.iter().map(|file| file.bytes).sum();
+        let mut pack_bytes: u64 =
+            listed.iter().filter(|file| file.kind == Kind::Pack).map(|file| file.bytes).sum();
+        for file in listed.iter().filter(|file| file.name != newest) {
+            let is_pack = file.kind == Kind::Pack;
+            if bytes > self.max_bytes || is_pack && pack_bytes > self.max_pack_bytes() {
+                self.directory.remove(&file.name)?;
+                bytes -= file.bytes;
+                pack_bytes -= if is_pack { file.bytes } else { 0 };
             }
-            self.directory.remove(&entry.key.to_string())?;
-            bytes -= entry.bytes;
         }
         Ok(())
     }
@@ -214,9 +291,14 @@ impl Cache {
         Ok(files
             .into_iter()
             .filter_map(|(name, metadata)| {
-                let key = EntryKey::from_name(&name)?;
+                let kind = match EntryKey::from_name(&name) {
+                    Some(key) => Kind::Component(key),
+                    None if pack::is_pack(&name) => Kind::Pack,
+                    None => return None,
+                };
                 Some(Listed {
-                    key,
+                    name,
+                    kind,
                     bytes: metadata.len(),
                     used: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
                 })

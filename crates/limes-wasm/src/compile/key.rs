@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use wasmtime::Engine;
 
 /// Part of every key: raised when the same input is turned into another component, or entries look different.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// What an entry is stored under: SHA-256 over the input's digest, all that decides what the engine makes of it
 /// (settings, processor, Wasmtime's version), and this crate's version.

@@ -3,18 +3,26 @@
 mod cache;
 mod directory;
 mod entry;
+mod functions;
+#[cfg(test)]
+mod functions_tests;
 mod key;
+mod pack;
+mod target;
 #[cfg(test)]
 mod tests;
 
 pub use cache::{Cache, CacheInfo};
+pub use target::Target;
 
 use crate::component::{self, Digest};
+use crate::fuse::fuse;
 use entry::{About, Entry};
 use key::EntryKey;
 use limes_core::{CacheOutcome, Contract, Error, ErrorKind, Result, Timing};
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 use wasmtime::Engine;
@@ -58,14 +66,14 @@ impl CompileService {
     ///
     /// # Errors
     /// As [`component::read`], and [`BadComponent`](ErrorKind::BadComponent) when it does not compile.
-    pub fn load(&self, engine: &Engine, input: &[u8]) -> Result<Loaded> {
+    pub fn load(&self, target: &Target, input: &[u8]) -> Result<Loaded> {
         let start = Instant::now();
-        if let Some(mut loaded) = self.cached(engine, Digest::of(input)) {
+        if let Some(mut loaded) = self.cached(target, Digest::of(input)) {
             loaded.timing.load = nanos(start);
             return Ok(loaded);
         }
         let component = component::read(input)?;
-        let (compiled, mut timing) = self.component(engine, &component)?;
+        let (compiled, mut timing) = self.component(target, &component)?;
         timing.load = nanos(start).saturating_sub(timing.compile);
         Ok(Loaded {
             component: compiled,
@@ -78,11 +86,11 @@ impl CompileService {
     /// Loads what the input of this digest was compiled to; `None` when the cache does not have it.
     ///
     /// The digest is the caller's word for the bytes: ask with one that was taken of them.
-    pub fn cached(&self, engine: &Engine, digest: Digest) -> Option<Loaded> {
+    pub fn cached(&self, target: &Target, digest: Digest) -> Option<Loaded> {
         let start = Instant::now();
-        let key = EntryKey::of(engine, digest);
+        let key = EntryKey::of(target.engine(), digest);
         let cache = self.cache.as_ref()?;
-        let (component, about) = hit(cache, engine, &key)?;
+        let (component, about) = hit(cache, target.engine(), &key)?;
         let timing = Timing { load: nanos(start), cache: CacheOutcome::Hit, ..Timing::default() };
         Some(Loaded { component, contract: about.contract, export: about.export, timing })
     }
@@ -96,12 +104,14 @@ impl CompileService {
     /// [`BadComponent`](ErrorKind::BadComponent) when it does not compile.
     pub fn component(
         &self,
-        engine: &Engine,
+        target: &Target,
         component: &component::Component,
     ) -> Result<(Component, Timing)> {
+        let engine = target.engine();
         let Some(cache) = &self.cache else {
             let start = Instant::now();
-            let compiled = Component::from_binary(engine, component.bytes()).map_err(uncompilable)?;
+            let compile = |bytes: &[u8]| Component::from_binary(engine, bytes);
+            let compiled = fused_or_not(component, compile).map_err(uncompilable)?;
             return Ok((compiled, Timing { compile: nanos(start), ..Timing::default() }));
         };
         let start = Instant::now();
@@ -111,7 +121,7 @@ impl CompileService {
                 let timing = Timing { load: nanos(start), cache: CacheOutcome::Hit, ..Timing::default() };
                 return Ok((compiled, timing));
             }
-            let (artifact, compile) = precompile(engine, component)?;
+            let (artifact, compile) = precompile(target, Some(cache), component)?;
             let start = Instant::now();
             let stored = cache.put(&key, &artifact, &about(component));
             let mapped = stored.and_then(|entry| entry.map(engine).ok());
@@ -130,22 +140,31 @@ impl CompileService {
     ///
     /// # Errors
     /// As [`component`](Self::component).
-    pub fn artifact(&self, engine: &Engine, component: &component::Component) -> Result<(Vec<u8>, Timing)> {
+    pub fn artifact(&self, target: &Target, component: &component::Component) -> Result<(Vec<u8>, Timing)> {
         let Some(cache) = &self.cache else {
-            let (artifact, compile) = precompile(engine, component)?;
+            let (artifact, compile) = precompile(target, None, component)?;
             return Ok((artifact, Timing { compile, ..Timing::default() }));
         };
         let start = Instant::now();
-        let key = EntryKey::of(engine, component.digest());
+        let key = EntryKey::of(target.engine(), component.digest());
         self.once(&key, || {
             if let Some(artifact) = cache.get(&key).and_then(|entry| cache.read(&key, &entry)) {
                 let timing = Timing { load: nanos(start), cache: CacheOutcome::Hit, ..Timing::default() };
                 return Ok((artifact, timing));
             }
-            let (artifact, compile) = precompile(engine, component)?;
+            let (artifact, compile) = precompile(target, Some(cache), component)?;
             cache.put(&key, &artifact, &about(component));
             Ok((artifact, Timing { compile, cache: CacheOutcome::Miss, ..Timing::default() }))
         })
+    }
+
+    /// The machine code that the input of this digest was compiled to, with its contract and export; `None` when the cache does not have it.
+    pub fn cached_artifact(&self, target: &Target, digest: Digest) -> Option<(Vec<u8>, Contract, String)> {
+        let key = EntryKey::of(target.engine(), digest);
+        let cache = self.cache.as_ref()?;
+        let entry = cache.get(&key)?;
+        let artifact = cache.read(&key, &entry)?;
+        Some((artifact, entry.about.contract, entry.about.export))
     }
 
     /// Runs `make` while no other thread of this process runs it for the same key.
@@ -179,10 +198,57 @@ fn about(component: &component::Component) -> About {
     About { contract: component.contract(), export: component.export().to_owned() }
 }
 
-fn precompile(engine: &Engine, component: &component::Component) -> Result<(Vec<u8>, u64)> {
+/// Compiles; a large component function by function, where `cache` may know some of them.
+fn precompile(
+    target: &Target,
+    cache: Option<&Cache>,
+    component: &component::Component,
+) -> Result<(Vec<u8>, u64)> {
     let start = Instant::now();
-    let artifact = engine.precompile_component(component.bytes()).map_err(uncompilable)?;
-    Ok((artifact, nanos(start)))
+    let functions = cache.filter(|_| functions::is_worthwhile(component.bytes())).map(Cache::functions);
+    let compiler = functions.clone().map(|functions| target.compiler(functions)).transpose();
+    let compiler = compiler.map_err(uncompilable)?;
+    let engine = compiler.as_ref().unwrap_or(target.engine());
+    let artifact =
+        fused_or_not(component, |bytes| engine.precompile_component(bytes)).map_err(uncompilable)?;
+    let took = nanos(start);
+    if let (Some(cache), Some(functions)) = (cache, functions) {
+        cache.keep_functions(&functions);
+    }
+    Ok((artifact, took))
+}
+
+/// Compiles a component with its linked modules made one; as it is, where they are none, or the engine does not take the result.
+fn fused_or_not<T>(
+    component: &component::Component,
+    compile: impl Fn(&[u8]) -> wasmtime::Result<T>,
+) -> wasmtime::Result<T> {
+    if let Some(fused) = fuse(component.bytes()) {
+        match compile(&fused) {
+            Ok(compiled) => return Ok(compiled),
+            Err(error) => {
+                tracing::debug!(error = format!("{error:#}"), "cannot compile linked modules as one");
+            }
+        }
+    }
+    compile(component.bytes())
+}
+
+/// What the fast compiler of `target` makes of `component`; `None` when it does not take it. The result is kept nowhere: what the
+/// optimising compiler makes takes its place before long.
+pub(crate) fn baseline(target: &Target, component: &component::Component) -> Option<(Component, Timing)> {
+    let start = Instant::now();
+    let compile = |bytes: &[u8]| Component::from_binary(target.engine(), bytes);
+    // It is young, and panics where it lacks something.
+    let made = std::panic::catch_unwind(AssertUnwindSafe(|| fused_or_not(component, compile)));
+    match made {
+        Ok(Ok(compiled)) => Some((compiled, Timing { compile: nanos(start), ..Timing::default() })),
+        Ok(Err(error)) => {
+            tracing::debug!(error = format!("{error:#}"), "the fast compiler does not take a component");
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 fn from_memory(engine: &Engine, artifact: &[u8]) -> Result<Component> {

@@ -11,12 +11,14 @@ use wasmtime::{Config, Store};
 
 const PLENTY: u64 = 1 << 30;
 
-fn engine() -> Engine {
-    Engine::new(Config::new().wasm_component_model_async(true)).unwrap()
+fn target() -> Target {
+    let mut config = Config::new();
+    config.wasm_component_model_async(true);
+    Target::new(config).unwrap()
 }
 
 /// A component whose `run` answers with `answer`, whatever it is asked; different answers are different components.
-fn answering(answer: &str) -> component::Component {
+pub(super) fn answering(answer: &str) -> component::Component {
     let wat = format!(
         r#"(component
             (core module $m
@@ -47,51 +49,51 @@ fn call(engine: &Engine, component: &Component) -> String {
 }
 
 /// A service on a directory of its own.
-struct Bench {
-    engine: Engine,
-    service: CompileService,
-    dir: PathBuf,
+pub(super) struct Bench {
+    pub target: Target,
+    pub service: CompileService,
+    pub dir: PathBuf,
     _root: TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::bounded(PLENTY)
     }
 
-    fn bounded(max_bytes: u64) -> Self {
+    pub fn bounded(max_bytes: u64) -> Self {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("cache");
         let service = CompileService::new(Some(Cache::open(&dir, max_bytes).unwrap()));
-        Self { engine: engine(), service, dir, _root: root }
+        Self { target: target(), service, dir, _root: root }
     }
 
-    fn cache(&self) -> &Cache {
+    pub fn cache(&self) -> &Cache {
         self.service.cache().unwrap()
     }
 
-    fn entry(&self, component: &component::Component) -> PathBuf {
-        self.dir.join(EntryKey::of(&self.engine, component.digest()).to_string())
+    pub fn entry(&self, component: &component::Component) -> PathBuf {
+        self.dir.join(EntryKey::of(self.target.engine(), component.digest()).to_string())
     }
 
     /// Loads `component`, checks that it still gives `answer`, and says whether the cache had it.
-    fn outcome(&self, component: &component::Component, answer: &str) -> CacheOutcome {
-        let (compiled, timing) = self.service.component(&self.engine, component).unwrap();
-        assert_eq!(call(&self.engine, &compiled), answer);
+    pub fn outcome(&self, component: &component::Component, answer: &str) -> CacheOutcome {
+        let (compiled, timing) = self.service.component(&self.target, component).unwrap();
+        assert_eq!(call(self.target.engine(), &compiled), answer);
         assert_eq!(timing.compile == 0, timing.cache == CacheOutcome::Hit, "{timing:?}");
         assert!(timing.load > 0);
         timing.cache
     }
 
     /// Puts `bytes` in the place of an entry, as a new file: the old one may be mapped.
-    fn replace(&self, path: &Path, bytes: &[u8]) {
+    pub fn replace(&self, path: &Path, bytes: &[u8]) {
         std::fs::remove_file(path).unwrap();
         std::fs::write(path, bytes).unwrap();
         std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
     }
 
     /// The entry of `component` must have been found bad: it is remade, right, and found the next time.
-    fn assert_remade(&self, component: &component::Component, answer: &str, what: &str) {
+    pub fn assert_remade(&self, component: &component::Component, answer: &str, what: &str) {
         assert_eq!(self.outcome(component, answer), CacheOutcome::Miss, "{what}");
         assert_eq!(self.outcome(component, answer), CacheOutcome::Hit, "{what}");
     }
@@ -115,18 +117,18 @@ fn what_was_compiled_once_is_found_by_component_by_input_and_by_digest() {
     let hello = answering("hello");
     assert_eq!(bench.outcome(&hello, "hello"), CacheOutcome::Miss);
     assert_eq!(bench.outcome(&hello, "hello"), CacheOutcome::Hit);
-    let cached = bench.service.cached(&bench.engine, hello.digest()).expect("stored");
+    let cached = bench.service.cached(&bench.target, hello.digest()).expect("stored");
     assert_eq!((cached.contract, cached.export.as_str()), (Contract::Run, "component:run/run"));
     assert_eq!(cached.timing.cache, CacheOutcome::Hit);
-    assert_eq!(call(&bench.engine, &cached.component), "hello");
+    assert_eq!(call(bench.target.engine(), &cached.component), "hello");
 
     // The binary is another input than the text it was made from.
-    let loaded = bench.service.load(&bench.engine, hello.bytes()).unwrap();
+    let loaded = bench.service.load(&bench.target, hello.bytes()).unwrap();
     assert_eq!((loaded.timing.cache, loaded.contract), (CacheOutcome::Miss, Contract::Run));
-    let loaded = bench.service.load(&bench.engine, hello.bytes()).unwrap();
+    let loaded = bench.service.load(&bench.target, hello.bytes()).unwrap();
     assert_eq!((loaded.timing.cache, loaded.timing.compile), (CacheOutcome::Hit, 0));
-    assert_eq!(call(&bench.engine, &loaded.component), "hello");
-    assert!(bench.service.cached(&bench.engine, Digest::of(b"something else")).is_none());
+    assert_eq!(call(bench.target.engine(), &loaded.component), "hello");
+    assert!(bench.service.cached(&bench.target, Digest::of(b"something else")).is_none());
 }
 
 #[test]
@@ -135,9 +137,9 @@ fn another_process_finds_what_this_one_stored() {
     let hello = answering("hello");
     assert_eq!(bench.outcome(&hello, "hello"), CacheOutcome::Miss);
     let other = CompileService::new(Some(Cache::open(&bench.dir, PLENTY).unwrap()));
-    let fresh = engine();
+    let fresh = target();
     let loaded = other.cached(&fresh, hello.digest()).expect("stored");
-    assert_eq!(call(&fresh, &loaded.component), "hello");
+    assert_eq!(call(fresh.engine(), &loaded.component), "hello");
 }
 
 #[test]
@@ -145,11 +147,13 @@ fn engines_with_other_settings_do_not_share_code() {
     let bench = Bench::new();
     let hello = answering("hello");
     bench.outcome(&hello, "hello");
-    let other = Engine::new(Config::new().wasm_component_model_async(true).epoch_interruption(true)).unwrap();
+    let mut config = Config::new();
+    config.wasm_component_model_async(true).epoch_interruption(true);
+    let other = Target::new(config).unwrap();
     assert!(bench.service.cached(&other, hello.digest()).is_none());
 
     // Nor when somebody gives the one's entry the other's name.
-    let stray = bench.dir.join(EntryKey::of(&other, hello.digest()).to_string());
+    let stray = bench.dir.join(EntryKey::of(other.engine(), hello.digest()).to_string());
     std::fs::copy(bench.entry(&hello), &stray).unwrap();
     assert!(bench.service.cached(&other, hello.digest()).is_none());
     assert!(!stray.exists());
@@ -158,12 +162,12 @@ fn engines_with_other_settings_do_not_share_code() {
 #[test]
 fn without_a_cache_every_load_compiles_and_nothing_is_written() {
     let service = CompileService::new(None);
-    let (engine, hello) = (engine(), answering("hello"));
+    let (target, hello) = (target(), answering("hello"));
     for _ in 0..2 {
-        let (compiled, timing) = service.component(&engine, &hello).unwrap();
-        assert_eq!(call(&engine, &compiled), "hello");
+        let (compiled, timing) = service.component(&target, &hello).unwrap();
+        assert_eq!(call(target.engine(), &compiled), "hello");
         assert!(timing.compile > 0 && timing.cache == CacheOutcome::Unused);
-        let loaded = service.load(&engine, hello.bytes()).unwrap();
+        let loaded = service.load(&target, hello.bytes()).unwrap();
         assert!(loaded.timing.compile > 0 && loaded.timing.cache == CacheOutcome::Unused);
     }
 }
@@ -172,16 +176,16 @@ fn without_a_cache_every_load_compiles_and_nothing_is_written() {
 fn the_artifact_is_what_the_engine_takes() {
     let bench = Bench::new();
     let hello = answering("hello");
-    let (compiled, timing) = bench.service.artifact(&bench.engine, &hello).unwrap();
+    let (compiled, timing) = bench.service.artifact(&bench.target, &hello).unwrap();
     assert_eq!(timing.cache, CacheOutcome::Miss);
-    let (stored, timing) = bench.service.artifact(&bench.engine, &hello).unwrap();
+    let (stored, timing) = bench.service.artifact(&bench.target, &hello).unwrap();
     assert_eq!(timing.cache, CacheOutcome::Hit);
     assert!(compiled == stored);
     // SAFETY: the service has just compiled it.
-    let component = unsafe { Component::deserialize(&bench.engine, stored) }.unwrap();
-    assert_eq!(call(&bench.engine, &component), "hello");
+    let component = unsafe { Component::deserialize(bench.target.engine(), stored) }.unwrap();
+    assert_eq!(call(bench.target.engine(), &component), "hello");
     assert_eq!(bench.outcome(&hello, "hello"), CacheOutcome::Hit);
-    let (uncached, _) = CompileService::new(None).artifact(&bench.engine, &hello).unwrap();
+    let (uncached, _) = CompileService::new(None).artifact(&bench.target, &hello).unwrap();
     assert_eq!(uncached.len(), compiled.len());
 }
 
@@ -202,7 +206,7 @@ fn a_flipped_bit_anywhere_is_found_and_the_entry_made_again() {
         let mut bad = good.clone();
         bad[at] ^= 1 << random.below(8);
         bench.replace(&path, &bad);
-        assert!(bench.service.cached(&bench.engine, hello.digest()).is_none(), "byte {at}");
+        assert!(bench.service.cached(&bench.target, hello.digest()).is_none(), "byte {at}");
         assert!(!path.exists(), "byte {at}: the bad entry is still there");
         std::fs::write(&path, &good).unwrap();
     }
@@ -328,10 +332,10 @@ fn a_key_that_cannot_be_trusted_is_replaced_and_old_entries_with_it() {
     let key = bench.dir.join("key");
     let old = std::fs::read(&key).unwrap();
     let reopened = || CompileService::new(Some(Cache::open(&bench.dir, PLENTY).unwrap()));
-    assert!(reopened().cached(&bench.engine, hello.digest()).is_some(), "a good key is kept");
+    assert!(reopened().cached(&bench.target, hello.digest()).is_some(), "a good key is kept");
 
     std::fs::set_permissions(&key, Permissions::from_mode(0o640)).unwrap();
-    assert!(reopened().cached(&bench.engine, hello.digest()).is_none(), "others may have read the key");
+    assert!(reopened().cached(&bench.target, hello.digest()).is_none(), "others may have read the key");
     let new = std::fs::read(&key).unwrap();
     assert!(new != old && new.len() == 32 && key.metadata().unwrap().mode() & 0o777 == 0o600);
 
@@ -409,10 +413,10 @@ fn two_services_on_one_directory_agree_from_the_first_moment() {
             scope.spawn(move || {
                 start.wait();
                 let service = CompileService::new(Some(Cache::open(dir, PLENTY).unwrap()));
-                let engine = engine();
+                let target = target();
                 for answer in ["shared".to_owned(), format!("own {n}")] {
-                    let (compiled, _) = service.component(&engine, &answering(&answer)).unwrap();
-                    assert_eq!(call(&engine, &compiled), answer);
+                    let (compiled, _) = service.component(&target, &answering(&answer)).unwrap();
+                    assert_eq!(call(target.engine(), &compiled), answer);
                 }
             });
         }
@@ -500,10 +504,10 @@ fn verify_discards_the_bad_and_clear_frees_the_rest() {
     assert_eq!(bench.cache().verify().unwrap(), (3, 0));
     let info = bench.cache().info().unwrap();
     assert_eq!((info.entries, info.dir.as_deref(), info.max_bytes), (3, Some(bench.dir.as_path()), PLENTY));
-    let in_use = bench.service.cached(&bench.engine, answering("answer 1").digest()).unwrap();
+    let in_use = bench.service.cached(&bench.target, answering("answer 1").digest()).unwrap();
     assert_eq!(bench.cache().clear().unwrap(), info.bytes);
     assert_eq!(bench.cache().info().unwrap().entries, 0);
-    assert_eq!(call(&bench.engine, &in_use.component), "answer 1", "what is loaded goes on");
+    assert_eq!(call(bench.target.engine(), &in_use.component), "answer 1", "what is loaded goes on");
     assert_eq!(bench.outcome(&answering("answer 1"), "answer 1"), CacheOutcome::Miss);
 }
 
@@ -526,7 +530,7 @@ fn entries_are_mapped_from_the_file_and_not_copied() {
     let bench = Bench::new();
     let hello = answering("hello");
     bench.outcome(&hello, "hello");
-    let loaded = bench.service.cached(&bench.engine, hello.digest()).unwrap();
+    let loaded = bench.service.cached(&bench.target, hello.digest()).unwrap();
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let entry = bench.entry(&hello);
     assert!(maps.contains(&*entry.to_string_lossy()), "{} is not in\n{maps}", entry.display());
@@ -538,7 +542,7 @@ fn what_does_not_compile_is_the_components_fault() {
     // Valid by the proposals the reader takes, and turned off in this engine.
     let mut config = Config::new();
     config.wasm_component_model_async(true).wasm_simd(false).wasm_relaxed_simd(false);
-    let engine = Engine::new(&config).unwrap();
+    let target = Target::new(config).unwrap();
     let wat = r#"(component
         (core module $m
             (func (export "run") (result i32)
@@ -549,7 +553,7 @@ fn what_does_not_compile_is_the_components_fault() {
         (export "wasi:cli/run@0.2.0" (instance $i)))"#;
     let component = component::read(wat.as_bytes()).unwrap();
     for service in [CompileService::new(None), Bench::new().service] {
-        let error = service.component(&engine, &component).map(|_| ()).unwrap_err();
+        let error = service.component(&target, &component).map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BadComponent);
         assert!(error.to_string().contains("SIMD"), "{error}");
     }

@@ -23,7 +23,7 @@ use source::Source;
 use surface::Surface;
 
 /// A validated component with a contract, ready to be compiled.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Component {
     bytes: Vec<u8>,
     kind: Kind,
@@ -63,6 +63,14 @@ impl Component {
     pub fn export(&self) -> &str {
         &self.export
     }
+}
+
+/// Makes a component of what a compiler wrote, by the rules of [`read`]; a component stays as it is.
+///
+/// # Errors
+/// [`BadComponent`](limes_core::ErrorKind::BadComponent), as [`read`].
+pub fn componentize(input: &[u8]) -> Result<Vec<u8>> {
+    Ok(Source::read(input)?.bytes)
 }
 
 /// Reads a component, a core module or the text of either (`.wat`), and finds its contract.

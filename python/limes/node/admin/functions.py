@@ -46,7 +46,7 @@ async def deploy(
     state: State,
     limes_config: Annotated[
         str | None,
-        Header(description="JSON: `sandbox`, `hosts`, `limits`, `grants`; what is missing has its default."),
+        Header(description="JSON: `sandbox`, `compile`, `hosts`, `limits`, `grants`; each has a default."),
     ] = None,
 ) -> DeployAnswer:
     """Deploy a component as the new current revision of a function.

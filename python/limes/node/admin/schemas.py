@@ -69,6 +69,10 @@ class FunctionDetails(FunctionView):
     """One function with its settings and kept revisions."""
 
     sandbox: str
+    compile: str = Field("optimized", description="optimized, or tiered.")
+    tier: str | None = Field(
+        None, description="Whose code the next request runs: baseline or optimized; null: idle."
+    )
     hosts: list[str]
     limits: dict[str, int]
     grants: dict[str, Any]
@@ -87,7 +91,9 @@ class DeployAnswer(BaseModel):
     path: str
     url: str
     created: bool = Field(description="Whether the function is new.")
-    timing: dict[str, Any] = Field(description="compile and load in nanoseconds; cache: hit, miss or unused.")
+    timing: dict[str, Any] = Field(
+        description="compile and load in nanoseconds; cache: hit, miss, unused; tier: baseline, optimized."
+    )
 
 
 class RollbackOrder(BaseModel):
@@ -235,6 +241,7 @@ def function_details(
     return FunctionDetails(
         **function_view(entry, counters, error).model_dump(),
         **current.settings,
+        tier=counters["tier"] if counters else None,
         revisions=[
             RevisionView(
                 revision=revision.revision,

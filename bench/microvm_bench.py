@@ -1,0 +1,160 @@
+"""A function in a virtual machine for every request: what each mode of each monitor takes, beside the process.
+
+Times are from the call to its answer inside the library, which is what a node pays besides HTTP; medians.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import load
+import table
+from servers import BenchError, guest, node
+
+from limes import Function, Runtime
+
+OUT = Path(__file__).resolve().parent / "out"
+CALLS = 60
+SLOW_CALLS = 15
+IDLE = 20
+SECONDS = (5, 2)
+MIB = 1 << 20
+
+# Result, monitor, mode, calls.
+ROWS = (
+    ("cold_ms", "builtin", "end-to-end", CALLS),
+    ("snapshot_ms", "builtin", "snapshot", CALLS),
+    ("reset_ms", "builtin", "reset", CALLS),
+    ("warm_ms", "builtin", "warm", CALLS),
+    ("firecracker_ms", "firecracker", "end-to-end", SLOW_CALLS),
+    ("firecracker_preconfigured_ms", "firecracker", "pre-configured", SLOW_CALLS),
+    ("firecracker_snapshot_ms", "firecracker", "snapshot", SLOW_CALLS),
+    ("qemu_tcg_ms", "qemu", "end-to-end", SLOW_CALLS),
+    ("qemu_tcg_snapshot_ms", "qemu", "snapshot", SLOW_CALLS),
+)
+PHASES = ("process", "create", "boot", "instantiate", "execute", "reset", "teardown")
+
+
+def microvm(home: Path) -> dict[str, float]:
+    """Every mode of every monitor that works here, one no-op a call."""
+    runtime = Runtime(home / "cache")
+    works = {probed["vmm"]: probed["problem"] for probed in json.loads(runtime.engine.microvms())}
+    numbers: dict[str, float] = {}
+    rows = []
+    for result, vmm, mode, calls in ROWS:
+        if works[vmm]:
+            print(f"microvm.{result}: not measured: {works[vmm]}", file=sys.stderr)
+            continue
+        function = _noop(runtime, vmm, mode)
+        milliseconds, phases = _timed(function, calls, answer=mode in ("warm", "reset"))
+        numbers[f"microvm.{result}"] = milliseconds
+        cells = (f"{phases[name] / 1e6:.2f}" for name in PHASES)
+        rows.append([f"{vmm}, {mode}", f"{milliseconds:.3f}", *cells])
+    table.show("one no-op in a virtual machine (ms)", ("mode", "answer", *PHASES), rows)
+    if not numbers:
+        raise BenchError("no virtual machine runs here; `limes doctor` says why")
+    return numbers
+
+
+def _noop(runtime: Runtime, vmm: str, mode: str) -> Function:
+    return runtime.load(
+        guest("run_echo"),
+        sandbox="microvm",
+        microvm={"vmm": vmm, "mode": mode, "warm": 4},
+        memory="16MiB",
+    )
+
+
+def _timed(function: Function, calls: int, *, answer: bool) -> tuple[float, dict[str, float]]:
+    """Median milliseconds of a call, and of each phase in nanoseconds.
+
+    A call of the library ends when its machine has been given back. Where that is not the caller's business
+    (`answer`), what the reset took is not counted: a node answers before it.
+    """
+    function.run("x")
+    whole, phases = [], []
+    for _ in range(calls):
+        begun = time.perf_counter()
+        result = function.run("x")
+        took = time.perf_counter() - begun
+        cost = result.timing
+        whole.append(took * 1e3 - (cost.reset / 1e6 if answer else 0))
+        phases.append({name: getattr(cost, name) for name in PHASES})
+    return median(whole), {name: median(row[name] for row in phases) for name in PHASES}
+
+
+def microvm_throughput(home: Path) -> dict[str, float]:
+    """Requests a second over HTTP, a fresh state for each, beside the process."""
+    rates = {}
+    with node(home, OUT) as started:
+        component = guest("http_hello").read_bytes()
+        for name, settings in (
+            ("wasm", {}),
+            ("microvm", {"sandbox": "microvm", "limits": {"memory": 16 * MIB}}),
+        ):
+            started.deploy(name, component, settings)
+            measured = load.measure(started.listen, f"/function/{name}", b"Hello, World!\n", SECONDS)
+            rates[name] = measured.rps
+    table.show(
+        f"requests a second, {load.CONNECTIONS} connections",
+        ("sandbox", "requests/s"),
+        [(name, f"{rate:,.0f}") for name, rate in rates.items()],
+    )
+    return {"microvm.throughput": rates["microvm"]}
+
+
+def microvm_idle(home: Path) -> dict[str, float]:
+    """Private memory of a machine that waits, its process included."""
+    runtime = Runtime(home / "cache")
+    before = _children()
+    function = runtime.load(
+        guest("run_echo"),
+        sandbox="microvm",
+        microvm={"vmm": "builtin", "mode": "warm", "warm": IDLE},
+        memory="16MiB",
+    )
+    function.run("x")
+    _settle(lambda: len(_children() - before) >= IDLE)
+    private = sorted(map(_private_mib, _children() - before), reverse=True)[:IDLE]
+    table.show(
+        "private memory of a machine that waits (MiB)",
+        ("machines", "each"),
+        [(str(IDLE), f"{median(private):.2f}")],
+    )
+    return {"microvm.idle_mib": median(private)}
+
+
+def _children() -> set[int]:
+    own = os.getpid()
+    found = set()
+    for entry in Path("/proc").iterdir():
+        try:
+            if (
+                entry.name.isdecimal()
+                and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == own
+            ):
+                found.add(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def _private_mib(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    kib = sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Clean", "Private_Dirty")))
+    return kib / 1024
+
+
+def _settle(done: Callable[[], Any]) -> None:
+    end = time.monotonic() + 20
+    while not done():
+        if time.monotonic() > end:
+            raise BenchError("the machines were not made in 20 s")
+        time.sleep(0.01)

@@ -1,0 +1,212 @@
+//! One call: what the host and a guest say to each other, from `Call` to `Done`.
+
+use crate::answer::Answer;
+use crate::channel::Broken;
+use crate::driver::Machine;
+use crate::outcome::{broken, garbage, translate};
+use crate::services::Services;
+use crate::timer::Timer;
+use crate::watch::Watch;
+use limes_channel::{Decode, MAX_CHUNK, Output as Written, ToGuest, ToHost, WINDOW};
+use limes_core::{Contract, Error, Limits, LogStream, Phase, Result};
+use parking_lot::Mutex;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+/// What a guest wrote, where that is part of the answer.
+#[derive(Default)]
+pub(crate) struct Kept {
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+/// One call on its way.
+pub(crate) struct Conversation {
+    pub machine: Machine,
+    pub services: Services,
+    pub watch: Arc<Watch>,
+    pub answer: Arc<Answer>,
+    pub kept: Arc<Mutex<Kept>>,
+    pub limits: Arc<Limits>,
+    pub contract: Contract,
+    pub timer: Timer,
+    /// Bytes of answer that the guest sent and was not credited.
+    pub open: u64,
+    pub written: [u64; 2],
+}
+
+/// What a message means for the call.
+enum Step {
+    On,
+    Over(Result<i32>),
+}
+
+impl Conversation {
+    /// Sends what is in line, and listens until the guest has ended; gives its exit code, and the machine for further use.
+    ///
+    /// # Errors
+    /// The guest failed, passed a limit, was stopped or timed out: the machine is then gone.
+    pub async fn hold(mut self) -> Result<(i32, Machine)> {
+        let begun = Instant::now();
+        let outcome = self.listen(begun).await;
+        self.watch.control.record(Phase::Execute, begun.elapsed());
+        match outcome {
+            Ok(code) => Ok((code, self.machine)),
+            Err(error) => {
+                let ended = Instant::now();
+                drop(self.machine);
+                self.watch.control.record(Phase::Teardown, ended.elapsed());
+                Err(error)
+            }
+        }
+    }
+
+    async fn listen(&mut self, begun: Instant) -> Result<i32> {
+        self.flush().await?;
+        loop {
+            let payload = self.next().await?;
+            let message = ToHost::decode(&payload).map_err(|bad| garbage(&bad.to_string()))?;
+            match self.step(message, begun).await? {
+                Step::On => {}
+                Step::Over(outcome) => return outcome,
+            }
+        }
+    }
+
+    /// The next message, while credit is passed on.
+    async fn next(&mut self) -> Result<Vec<u8>> {
+        loop {
+            let Self { machine, watch, timer, answer, .. } = self;
+            let Machine { channel, monitor, .. } = machine;
+            let heard = guard(timer, watch, &**monitor, async {
+                tokio::select! {
+                    biased;
+                    payload = channel.next() => payload.map(Some),
+                    () = answer.window.opened_wide() => Ok(None),
+                }
+            });
+            match heard.await? {
+                Ok(Some(payload)) => return Ok(payload),
+                Ok(None) => {
+                    self.credit();
+                    self.flush().await?;
+                }
+                Err(failure) => return Err(self.lost(&failure)),
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        let Self { machine, watch, timer, .. } = self;
+        let Machine { channel, monitor, .. } = machine;
+        let flushed = guard(timer, watch, &**monitor, channel.flush()).await?;
+        flushed.map_err(|failure| self.lost(&failure))
+    }
+
+    fn lost(&mut self, failure: &Broken) -> Error {
+        let why = self.machine.monitor.why();
+        self.watch.blame_denial(broken(failure, &why))
+    }
+
+    /// Tells the guest of bytes that were passed on.
+    fn credit(&mut self) {
+        let passed = self.answer.window.take();
+        if passed > 0 {
+            self.open = self.open.saturating_sub(passed);
+            self.machine.channel.send(&ToGuest::Credit(passed));
+        }
+    }
+
+    async fn step(&mut self, message: ToHost<'_>, begun: Instant) -> Result<Step> {
+        match message {
+            ToHost::Output(stream, bytes) => self.output(stream, bytes)?,
+            ToHost::Ask(ask) => {
+                let Self { machine, watch, timer, answer, services, .. } = self;
+                let asked = services.answer(ask, &answer.window);
+                let reply = guard(timer, watch, &*machine.monitor, asked).await??;
+                if let Some(error) = watch.interruption() {
+                    return Err(error);
+                }
+                self.credit();
+                reply.write(self.machine.channel.line());
+                self.flush().await?;
+            }
+            ToHost::Head(head) if self.contract.is_http() => {
+                self.watch.control.record(Phase::FirstByte, begun.elapsed());
+                self.answer.head(head);
+            }
+            ToHost::Chunk(bytes) if bytes.len() <= MAX_CHUNK => {
+                self.open += bytes.len() as u64;
+                // What was passed on and not yet told is the guest's to use all the same.
+                if self.open > WINDOW {
+                    self.credit();
+                }
+                if self.open > WINDOW {
+                    return Err(garbage("more of its answer than it was asked for"));
+                }
+                self.answer.chunk(bytes)?;
+            }
+            ToHost::Finished(trailers) => self.answer.finished(&trailers)?,
+            ToHost::Broken(text) => {
+                let message =
+                    format!("the function did not finish its response body as it announced: {text}");
+                let error = Error::new(limes_core::ErrorKind::GuestFailure, "run guest", message);
+                return Err(self.watch.blame_denial(error));
+            }
+            ToHost::Done(outcome) => {
+                let outcome = translate(&outcome, self.contract, &self.limits, &self.watch);
+                return Ok(Step::Over(outcome));
+            }
+            ToHost::Ready { .. } | ToHost::Head(_) | ToHost::Chunk(_) => {
+                return Err(garbage("a message that does not belong in a call"));
+            }
+        }
+        Ok(Step::On)
+    }
+
+    fn output(&mut self, stream: Written, bytes: &[u8]) -> Result<()> {
+        let (total, stream) = match stream {
+            Written::Stdout => (&mut self.written[0], LogStream::Stdout),
+            Written::Stderr => (&mut self.written[1], LogStream::Stderr),
+            // Bounded together with stderr: a hostile guest could flood it.
+            Written::Console => (&mut self.written[1], LogStream::System),
+        };
+        *total += bytes.len() as u64;
+        if *total > self.limits.output {
+            return Err(Error::limit("run guest", "output", self.limits.output, format!("{total} bytes")));
+        }
+        if self.contract.is_command() {
+            let mut kept = self.kept.lock();
+            match stream {
+                LogStream::Stdout => kept.stdout.extend_from_slice(bytes),
+                LogStream::Stderr => kept.stderr.extend_from_slice(bytes),
+                LogStream::System => {}
+            }
+        }
+        self.watch.control.log(stream, bytes);
+        Ok(())
+    }
+}
+
+/// Waits for `what`, unless the call has to end first.
+async fn guard<T>(
+    timer: &mut Timer,
+    watch: &Watch,
+    monitor: &dyn crate::driver::Monitor,
+    what: impl Future<Output = T>,
+) -> Result<T> {
+    let mut what = std::pin::pin!(what);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = what.as_mut().poll(cx) {
+            return Poll::Ready(Ok(done));
+        }
+        watch.control.register(cx.waker());
+        if let Some(error) = watch.interruption() {
+            return Poll::Ready(Err(error));
+        }
+        timer.poll(cx, monitor).map(Err)
+    })
+    .await
+}

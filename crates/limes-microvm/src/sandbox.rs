@@ -1,0 +1,348 @@
+//! The sandbox as others see it: components in, functions in machines out.
+
+use crate::budget::Budget;
+use crate::driver::builtin::Builtin;
+use crate::driver::firecracker::Firecracker;
+use crate::driver::process::Folder;
+use crate::driver::qemu::Qemu;
+use crate::driver::{Boot, Driver};
+use crate::function::MicroVmFunction;
+use crate::pool::{Loading, Parts, Pool, Pools};
+use limes_core::{
+    Error, ErrorKind, FunctionSpec, Grants, Limits, MicroVm, Prepared, Result, Sandbox, SandboxKind, Vmm,
+};
+use limes_wasm::{UnikernelCode, WasmSandbox, read_component};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+use tokio::runtime::Runtime;
+
+/// Memory of a machine beside the function's own: the unikernel, its heap and its stacks, in bytes.
+const OVERHEAD: u64 = 32 << 20;
+
+/// A component that answers at once: whoever runs it can run others.
+const PROBE: &str = r#"(component
+    (core module $m
+        (memory (export "memory") 1)
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+        (func (export "run") (param i32 i32) (result i32) (i32.const 0)))
+    (core instance $m (instantiate $m))
+    (func $run (param "args" string) (result string)
+        (canon lift (core func $m "run") (memory $m "memory") (realloc (func $m "realloc"))))
+    (instance $i (export "run" (func $run)))
+    (export "component:run/run" (instance $i)))"#;
+
+/// How a [`MicroVmSandbox`] is set up.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The unikernel's file.
+    pub unikernel: PathBuf,
+    /// The program of the built-in monitor.
+    pub builtin: PathBuf,
+    /// Firecracker's program; `None` when there is none.
+    pub firecracker: Option<PathBuf>,
+    /// QEMU's program; `None` when there is none.
+    pub qemu: Option<PathBuf>,
+    /// Bytes that all machines may take together; `None` is three quarters of what the system has available at the start.
+    pub memory: Option<u64>,
+    /// Where folders for sockets and snapshots are made; `None` is the system's folder for temporary files.
+    pub folder: Option<PathBuf>,
+}
+
+/// What was found out about one monitor.
+#[derive(Clone, Debug, Serialize)]
+pub struct Probed {
+    /// Which.
+    pub vmm: Vmm,
+    /// Whether the unikernel booted and its function was ready.
+    pub works: bool,
+    /// How long that took, in nanoseconds, process start included; 0 when it did not.
+    pub took: u64,
+    /// Why it does not work, and what to do; empty when it does.
+    pub problem: String,
+}
+
+/// Runs components in virtual machines of their own.
+pub struct MicroVmSandbox {
+    wasm: Arc<WasmSandbox>,
+    settings: Settings,
+    budget: Arc<Budget>,
+    pools: Arc<Pools>,
+    /// Made when the first machine is asked for.
+    found: OnceLock<Found>,
+    /// The monitor that `auto` came to.
+    chosen: Mutex<Option<Vmm>>,
+}
+
+struct Found {
+    folder: Arc<Folder>,
+    background: Background,
+    drivers: Mutex<Vec<(Vmm, Arc<dyn Driver>)>>,
+}
+
+/// The thread for what no request waits for. Dropped, it does not wait.
+struct Background(Option<Runtime>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl MicroVmSandbox {
+    /// A sandbox that compiles with `wasm`. Nothing is started or looked for before a function is loaded.
+    pub fn new(wasm: Arc<WasmSandbox>, settings: Settings) -> Self {
+        let memory = settings.memory.unwrap_or_else(|| available_memory() / 4 * 3);
+        Self {
+            wasm,
+            settings,
+            budget: Budget::new(memory),
+            pools: Arc::default(),
+            found: OnceLock::new(),
+            chosen: Mutex::default(),
+        }
+    }
+
+    fn found(&self) -> Result<&Found> {
+        if let Some(found) = self.found.get() {
+            return Ok(found);
+        }
+        let base = self.settings.folder.clone().unwrap_or_else(std::env::temp_dir);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("limes-vm")
+            .enable_all()
+            .build()
+            .map_err(|error| {
+                Error::new(ErrorKind::Io, "start microVM", "cannot start a thread").from_source(error)
+            })?;
+        let found = Found {
+            folder: Folder::make(&base)?,
+            background: Background(Some(runtime)),
+            drivers: Mutex::default(),
+        };
+        Ok(self.found.get_or_init(|| found))
+    }
+
+    /// Takes a component (or a wasip1 module, or either as wat text) to something that can be invoked.
+    ///
+    /// Blocks while it compiles, and until a first machine has shown that the function starts in it.
+    ///
+    /// # Errors
+    /// As the component sandbox; a contract or import of WASI 0.3; no monitor works here.
+    pub fn load(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        limits: Limits,
+        grants: Grants,
+        settings: &MicroVm,
+    ) -> Result<Prepared> {
+        let code = self.wasm.compile_for_unikernel(bytes)?;
+        let begun = Instant::now();
+        let mut timing = code.timing;
+        let contract = code.contract;
+        let (limits, grants) = (Arc::new(limits), Arc::new(grants));
+        let pool = self.pool(code, &limits, &grants, settings)?;
+        timing.load += nanos(begun);
+        let name = if name.is_empty() { "function".to_owned() } else { name.to_owned() };
+        let function = MicroVmFunction { name, contract, limits, grants, pool };
+        Ok(Prepared { function: Arc::new(function), timing })
+    }
+
+    /// The machines of a function, on the monitor that was asked for, or on the first that works.
+    fn pool(
+        &self,
+        code: UnikernelCode,
+        limits: &Arc<Limits>,
+        grants: &Grants,
+        settings: &MicroVm,
+    ) -> Result<Arc<Pool>> {
+        let found = self.found()?;
+        let place = found.folder.place().map_err(|error| {
+            Error::new(ErrorKind::Io, "start microVM", "cannot make a folder for the function")
+                .from_source(error)
+        })?;
+        let place = Arc::new(place);
+        let image = place.join("artifact");
+        write(&image, &code.artifact)?;
+        let chosen = *self.chosen.lock();
+        let candidates: Vec<Vmm> = match (settings.vmm, chosen) {
+            (Vmm::Auto, Some(chosen)) => vec![chosen],
+            (Vmm::Auto, None) => vec![Vmm::Builtin, Vmm::Firecracker, Vmm::Qemu],
+            (vmm, _) => vec![vmm],
+        };
+        let mut reasons = Vec::new();
+        for vmm in candidates {
+            let made = self.driver(vmm).and_then(|driver| {
+                let memory = settings
+                    .memory
+                    .unwrap_or(limits.memory.saturating_add(OVERHEAD))
+                    .next_multiple_of(2 << 20);
+                let boot = Boot {
+                    kernel: self.settings.unikernel.clone(),
+                    initrd: image.clone(),
+                    memory,
+                };
+                let parts = Parts {
+                    template: driver.template(boot)?,
+                    driver,
+                    loading: Loading {
+                        contract: code.contract,
+                        export: code.export.clone(),
+                        limits: limits.clone(),
+                        env: grants.env.clone().into_iter().collect(),
+                        tsc_hz: tsc_hz(),
+                    },
+                    settings: settings.clone(),
+                    memory,
+                    budget: self.budget.clone(),
+                    all: self.pools.clone(),
+                    background: self.background(found)?,
+                    place: place.clone(),
+                };
+                self.background(found)?.block_on(Pool::new(parts))
+            });
+            match made {
+                Ok(pool) => {
+                    if settings.vmm == Vmm::Auto {
+                        self.chosen.lock().get_or_insert(vmm);
+                    }
+                    return Ok(pool);
+                }
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    reasons.push(format!("{vmm}: {error}"))
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "start microVM",
+            format!(
+                "no microVM runs here ({}); `limes doctor` tells more, and sandbox = \"wasm\" needs none",
+                reasons.join("; ")
+            ),
+        ))
+    }
+
+    fn background(&self, found: &Found) -> Result<tokio::runtime::Handle> {
+        let runtime = found.background.0.as_ref();
+        runtime
+            .map(|runtime| runtime.handle().clone())
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "start microVM", "the sandbox has ended"))
+    }
+
+    /// A monitor, looked at once and remembered.
+    fn driver(&self, vmm: Vmm) -> Result<Arc<dyn Driver>> {
+        let found = self.found()?;
+        if let Some((_, driver)) = found.drivers.lock().iter().find(|(known, _)| *known == vmm) {
+            return Ok(driver.clone());
+        }
+        let folder = found.folder.clone();
+        let driver: Arc<dyn Driver> = match vmm {
+            Vmm::Firecracker => {
+                Arc::new(Firecracker::new(self.program(&self.settings.firecracker, vmm)?, folder)?)
+            }
+            Vmm::Qemu => {
+                // Hardware virtualisation is what the other monitors are for; where they do not run it often does not work either.
+                Arc::new(Qemu::new(self.program(&self.settings.qemu, vmm)?, folder, false)?)
+            }
+            Vmm::Builtin | Vmm::Auto => {
+                usable_kvm()?;
+                Arc::new(Builtin::new(self.settings.builtin.clone()))
+            }
+        };
+        found.drivers.lock().push((vmm, driver.clone()));
+        Ok(driver)
+    }
+
+    fn program(&self, program: &Option<PathBuf>, vmm: Vmm) -> Result<PathBuf> {
+        program.clone().ok_or_else(|| {
+            let (what, how) = match vmm {
+                Vmm::Firecracker => {
+                    ("firecracker", "install it from https://github.com/firecracker-microvm/firecracker/releases, or name it in LIMES_FIRECRACKER")
+                }
+                _ => ("qemu-system-x86_64", "install the package qemu-system-x86, or name it in LIMES_QEMU"),
+            };
+            Error::new(ErrorKind::Unavailable, "start microVM", format!("`{what}` is not on PATH; {how}"))
+        })
+    }
+
+    /// Boots the unikernel with each monitor and sees whether its function is ready.
+    pub fn probe(&self) -> Vec<Probed> {
+        [Vmm::Builtin, Vmm::Firecracker, Vmm::Qemu].into_iter().map(|vmm| self.probe_one(vmm)).collect()
+    }
+
+    fn probe_one(&self, vmm: Vmm) -> Probed {
+        let limits = Limits { memory: 8 << 20, ..Limits::default() };
+        let settings = MicroVm { vmm, mode: limes_core::Mode::EndToEnd, ..MicroVm::default() };
+        let compiled = self.wasm.compile_for_unikernel(PROBE.as_bytes());
+        let begun = Instant::now();
+        let made =
+            compiled.and_then(|code| self.pool(code, &Arc::new(limits), &Grants::default(), &settings));
+        match made {
+            Ok(_) => Probed { vmm, works: true, took: nanos(begun), problem: String::new() },
+            Err(error) => Probed { vmm, works: false, took: 0, problem: error.to_string() },
+        }
+    }
+}
+
+impl Sandbox for MicroVmSandbox {
+    fn kind(&self) -> SandboxKind {
+        SandboxKind::MicroVm
+    }
+
+    fn prepare(&self, spec: &FunctionSpec) -> Result<Prepared> {
+        let bytes = read_component(spec)?;
+        self.load(&spec.name, &bytes, spec.limits.clone(), spec.grants.clone(), &spec.microvm)
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    std::fs::File::create(path).and_then(|mut file| file.write_all(bytes)).map_err(|error| {
+        Error::new(ErrorKind::Io, "start microVM", format!("cannot write `{}`", path.display()))
+            .from_source(error)
+    })
+}
+
+fn usable_kvm() -> Result<()> {
+    std::fs::File::options().read(true).write(true).open("/dev/kvm").map(drop).map_err(|error| {
+        let message = "cannot open /dev/kvm; allow virtualisation, and add the user to the group that owns it (mostly `kvm`)";
+        Error::new(ErrorKind::Unavailable, "start microVM", message).from_source(error)
+    })
+}
+
+/// Bytes of memory that are available now.
+fn available_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kib.map_or(4 << 30, |kib| kib << 10)
+}
+
+/// Cycles a second of the time stamp counter, measured once.
+fn tsc_hz() -> u64 {
+    static HZ: OnceLock<u64> = OnceLock::new();
+    *HZ.get_or_init(|| {
+        let read = || {
+            // SAFETY: every x86-64 processor has the instruction; it changes nothing.
+            unsafe { std::arch::x86_64::_rdtsc() }
+        };
+        let (begun, from) = (Instant::now(), read());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        let (passed, to) = (begun.elapsed().as_nanos(), read());
+        let hz = u128::from(to.wrapping_sub(from)) * 1_000_000_000 / passed.max(1);
+        u64::try_from(hz).unwrap_or(u64::MAX)
+    })
+}
+
+fn nanos(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,102 @@
+use super::fuse;
+use crate::component;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Engine, Store};
+
+/// Two libraries that share one memory and one table, as tool chains link them: `main` calls through the table what `lib` puts there
+/// where a global says. `extra` is put before the last line.
+fn linked(extra: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+            (core module $main
+                (type $text (func (param i32 i32) (result i32)))
+                (memory (export "memory") 1)
+                (table (export "table") 4 funcref)
+                (global (export "base") i32 (i32.const 2))
+                (global (export "count") (mut i32) (i32.const 0))
+                (data (i32.const 64) "linked")
+                (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+                (func (export "call") (param i32 i32) (result i32)
+                    (call_indirect (type $text) (local.get 0) (local.get 1) (i32.const 3))))
+            (core module $lib
+                (import "env" "memory" (memory 1))
+                (import "env" "table" (table 0 funcref))
+                (import "env" "base" (global $base i32))
+                (import "env" "count" (global $count (mut i32)))
+                (elem (global.get $base) func $nothing $run)
+                (start $begin)
+                (func $begin (global.set $count (i32.const 6)))
+                (func $nothing (result i32) (unreachable))
+                (func $run (param i32 i32) (result i32)
+                    (i32.store (i32.const 0) (i32.const 64))
+                    (i32.store (i32.const 4) (global.get $count))
+                    (i32.const 0)))
+            (core instance $main (instantiate $main))
+            (core instance $env (export "memory" (memory $main "memory")) (export "table" (table $main "table"))
+                (export "base" (global $main "base")) (export "count" (global $main "count")))
+            (core instance $lib (instantiate $lib (with "env" (instance $env))))
+            {extra}
+            (func $run (param "args" string) (result string)
+                (canon lift (core func $main "call") (memory $main "memory") (realloc (func $main "realloc"))))
+            (instance $i (export "run" (func $run)))
+            (export "component:run/run" (instance $i)))"#
+    );
+    component::read(text.as_bytes()).unwrap().bytes().to_vec()
+}
+
+fn call(component: &[u8]) -> String {
+    let engine = Engine::new(&Config::new()).unwrap();
+    let component = Component::from_binary(&engine, component).unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = Linker::new(&engine).instantiate(&mut store, &component).unwrap();
+    let interface = instance.get_export_index(&mut store, None, "component:run/run").unwrap();
+    let run = instance.get_export_index(&mut store, Some(&interface), "run").unwrap();
+    let run = instance.get_typed_func::<(&str,), (String,)>(&mut store, run).unwrap();
+    run.call(&mut store, ("",)).unwrap().0
+}
+
+#[test]
+fn linked_modules_become_one_that_answers_the_same() {
+    let component = linked("");
+    let fused = fuse(&component).expect("two linked modules");
+    assert_eq!(component::inspect(&component).unwrap().core_modules.len(), 2);
+    assert_eq!(component::inspect(&fused).unwrap().core_modules.len(), 1);
+    assert_eq!((call(&component), call(&fused)), ("linked".into(), "linked".into()));
+}
+
+#[test]
+fn what_is_fused_needs_no_second_time() {
+    assert_eq!(fuse(&fuse(&linked("")).unwrap()), None);
+}
+
+#[test]
+fn what_cannot_be_followed_is_left_alone() {
+    // A second instance of a module, and a destructor that is a core function.
+    let twice = r#"(core instance (instantiate $lib (with "env" (instance $env))))"#;
+    let destructor = r#"(core module $d (func (export "drop") (param i32)))
+        (core instance $d (instantiate $d))
+        (type $r (resource (rep i32) (dtor (func $d "drop"))))"#;
+    for extra in [twice, destructor] {
+        assert_eq!(fuse(&linked(extra)), None, "{extra}");
+    }
+}
+
+#[test]
+fn one_module_is_left_alone() {
+    let text = r#"(component (core module $m) (core instance (instantiate $m)))"#;
+    assert_eq!(fuse(&wat::parse_str(text).unwrap()), None);
+}
+
+#[test]
+fn damaged_components_are_refused_or_stay_whole() {
+    let component = linked("");
+    for at in 8..component.len() {
+        for value in [0, 0x7f, component[at] ^ 1] {
+            let mut damaged = component.clone();
+            damaged[at] = value;
+            // Whatever comes of it, it must not panic; the engine validates what it is given.
+            let _ = fuse(&damaged);
+        }
+        let _ = fuse(&component[..at]);
+    }
+}

@@ -1,0 +1,55 @@
+"""What the tests of virtual machines share."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from limes import Runtime
+
+
+def machines_of(pid: int) -> list[int]:
+    """Processes that a process has started and that still run, monitors of machines among them."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            stat = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(stat[1]) == pid and stat[0] not in "ZX":
+            found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture(scope="session")
+def problems(cache_dir: Path) -> dict[str, str]:
+    """Why each monitor does not work here; empty for one that does."""
+    return {probed["vmm"]: probed["problem"] for probed in json.loads(Runtime(cache_dir).engine.microvms())}
+
+
+@pytest.fixture(params=["builtin", "firecracker", "qemu"])
+def vmm(request: pytest.FixtureRequest, problems: dict[str, str]) -> str:
+    """Each monitor in turn; those that do not work here are skipped with the reason."""
+    if request.param == "firecracker" and not os.environ.get("LIMES_FIRECRACKER"):
+        pytest.skip("LIMES_FIRECRACKER names no binary of Firecracker")
+    if problem := problems[request.param]:
+        pytest.skip(f"no microVM on {request.param}: {problem}")
+    return str(request.param)
+
+
+@pytest.fixture
+def builtin(problems: dict[str, str]) -> str:
+    """The built-in monitor, or a skip with the reason."""
+    if problem := problems["builtin"]:
+        pytest.skip(f"no microVM on builtin: {problem}")
+    return "builtin"
+
+
+@pytest.fixture
+def children() -> Callable[[], list[int]]:
+    """The processes of machines that this process has now."""
+    return lambda: machines_of(os.getpid())
