@@ -230,7 +230,7 @@ def _workloads(functions: list[Path] | None, call: Any, native: Path | None) -> 
 
     if not functions:
         return workloads.shipped(workloads.project_root())
-    studied = [workloads.of_path(path, call, native) for path in functions]
+    studied = [workloads.of_path(_built(path), call, native) for path in functions]
     names = [workload.name for workload in studied]
     if len(set(names)) < len(names):
         raise InvalidArgument(
@@ -239,6 +239,17 @@ def _workloads(functions: list[Path] | None, call: Any, native: Path | None) -> 
             operation="study",
         )
     return studied
+
+
+def _built(path: Path) -> Path:
+    """The path, its component built first where it has source; the component itself where there is no manifest."""
+    from limes.cli.build import build_first
+    from limes.manifest import MANIFEST_NAME
+
+    made = build_first(path, quiet=True)
+    if made and path.is_dir() and not (path / MANIFEST_NAME).exists():
+        return made[1].component
+    return path
 
 
 def _command(functions: list[Path] | None, form: str, out: Path) -> str:
