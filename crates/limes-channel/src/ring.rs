@@ -77,6 +77,16 @@ impl End {
         self.position = 0;
     }
 
+    /// Takes its position from the shared memory: for a guest, whose own memory may be older than the rings. A host never does.
+    pub fn resume(&mut self) {
+        let (written, read) = self.positions();
+        let own = match self.direction {
+            Direction::ToGuest => read,
+            Direction::ToHost => written,
+        };
+        self.position = own.load(Ordering::Acquire);
+    }
+
     fn positions(&self) -> (&AtomicU32, &AtomicU32) {
         let (written, read, _) = self.direction.offsets();
         // SAFETY: both lie in the memory that `new` was promised, aligned to 64 bytes, and are only ever reached as atomics.

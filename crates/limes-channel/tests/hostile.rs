@@ -152,7 +152,7 @@ fn every_message_survives_the_way() {
         ToHost::Ask(Ask::Poll { pollables: vec![1, 2], timeout: Some(5) }),
         ToHost::Head(Ok(head.clone())),
         ToHost::Finished(vec![("t", b"1")]),
-        ToHost::Done(Outcome::Trapped { trap: Trap::Wasm, message: "unreachable", frames: vec![1, 2] }),
+        ToHost::Done(Outcome::Trapped { trap: Trap::Wasm, message: "unreachable", backtrace: "0: f" }),
     ];
     for message in messages {
         let mut bytes = Vec::new();

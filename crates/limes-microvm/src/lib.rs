@@ -19,6 +19,8 @@ mod outcome;
 mod pool;
 mod sandbox;
 mod services;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod watch;
 

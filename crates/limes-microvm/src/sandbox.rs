@@ -185,11 +185,7 @@ impl MicroVmSandbox {
                     .memory
                     .unwrap_or(limits.memory.saturating_add(OVERHEAD))
                     .next_multiple_of(2 << 20);
-                let boot = Boot {
-                    kernel: self.settings.unikernel.clone(),
-                    initrd: image.clone(),
-                    memory,
-                };
+                let boot = Boot { kernel: self.settings.unikernel.clone(), initrd: image.clone(), memory };
                 let parts = Parts {
                     template: driver.template(boot)?,
                     driver,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 
 WIT = Path(__file__).resolve().parent.parent / "wit"
+WORLDS_TEXT = WIT / "function" / "worlds.wit"
 WORLDS = {"run": "run", "http": "http", "cli": "command"}
 """The world of each contract, in the package ``limes:function``."""
 
@@ -14,12 +14,12 @@ WORLDS = {"run": "run", "http": "http", "cli": "command"}
 _WASI = "0.2.12"
 
 
-def lay_out(work: Path, *, wasi: str = _WASI, unstable: bool = False) -> Path:
+def lay_out(work: Path, *, wasi: str = _WASI, worlds: Path = WORLDS_TEXT) -> Path:
     """Put the worlds and all they name below a folder, as tools that take one folder want it.
 
     Args:
         work: the folder.
-        unstable: take what is marked as unstable for stable, as an engine does that was built so.
+        worlds: the text of the worlds.
         wasi: the version of WASI 0.2 the texts are given; they differ in nothing else that matters here.
 
     Returns:
@@ -28,11 +28,9 @@ def lay_out(work: Path, *, wasi: str = _WASI, unstable: bool = False) -> Path:
     folder = work / "wit"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "deps").mkdir(parents=True)
-    copies = [(WIT / "function" / "worlds.wit", folder), (WIT / "component-run" / "run.wit", folder / "deps")]
+    copies = [(worlds, folder), (WIT / "component-run" / "run.wit", folder / "deps")]
     copies += [(text, folder / "deps") for text in sorted((WIT / "wasi-0.2" / "deps").glob("*.wit"))]
     for text, target in copies:
         content = text.read_text(encoding="utf-8").replace(_WASI, wasi)
-        if unstable:
-            content = re.sub(r"@unstable\(feature = [\w-]+\)", f"@since(version = {wasi})", content)
         (target / text.name).write_text(content, encoding="utf-8")
     return folder

@@ -47,7 +47,7 @@ class Toolchain:
         """Wrap the function in the exports of its contract, and componentize."""
         node, componentize = self.tools(project)
         contract = contract_of(project.folder / SOURCE)
-        wit = interfaces.lay_out(work, wasi=ENGINE_WASI, unstable=True)
+        wit = interfaces.lay_out(work, wasi=ENGINE_WASI, worlds=_SHIMS / "worlds.wit")
         made = work / "made.wasm"
         settings = {
             # The program on the path is a link into its package.

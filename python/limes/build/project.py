@@ -74,6 +74,15 @@ class Project:
                 if not name.startswith(".") and file != self.component and file.is_file():
                     yield file
 
+    def is_source(self, file: Path) -> bool:
+        """Whether a file, which may be gone by now, is or was one of :meth:`sources`."""
+        try:
+            inside = file.relative_to(self.folder).parts
+        except ValueError:
+            return False
+        hidden = any(part.startswith(".") for part in inside)
+        return not hidden and not _NOT_SOURCE.intersection(inside[:-1]) and file != self.component
+
 
 def _component(folder: Path) -> Path:
     from limes.manifest import MANIFEST_NAME

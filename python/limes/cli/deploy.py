@@ -47,10 +47,9 @@ def deploy(
     """
     from limes.cli.build import build_first
 
-    made = build_first(file, quiet=as_json)
-    source = made[1].component if made and _bare(file) else file
+    build_first(file, quiet=as_json)
     machine = options.sandbox_settings(sandbox, vmm, vm_mode)
-    component, chosen_name, configuration = _what(source, name, hosts or [], settings, machine)
+    component, chosen_name, configuration = what(file, name, hosts or [], settings, machine)
     if compile is not None:
         configuration["compile"] = compile
     answer = send(component, chosen_name, configuration, home)
@@ -99,21 +98,24 @@ def told(answer: dict[str, Any]) -> str:
     return f"deployed {answer['name']} revision {answer['revision']} ({answer['contract']}, {cost})"
 
 
-def _bare(path: Path) -> bool:
-    """Whether a folder has no manifest: then the defaults are its configuration."""
-    from limes.manifest import MANIFEST_NAME
-
-    return path.is_dir() and not (path / MANIFEST_NAME).exists()
-
-
-def _what(
-    file: Path, name: str | None, hosts: list[str], settings: dict[str, Any], machine: dict[str, Any]
+def what(
+    file: Path,
+    name: str | None,
+    hosts: list[str],
+    settings: dict[str, Any],
+    machine: dict[str, Any] | None = None,
 ) -> tuple[Path, str, dict[str, Any]]:
     """The component's file, the function's name, and its configuration as the admin API takes it."""
     from limes import manifest
+    from limes.cli.build import find_project
 
     limits, grants = manifest.from_keywords(settings, operation="deploy")
-    if file.is_dir() or file.suffix == ".toml":
+    project = None if (file / manifest.MANIFEST_NAME).exists() else find_project(file)
+    if project and file.is_dir():
+        # A folder with source alone: the defaults are its configuration.
+        base = {}
+        component, chosen = project.component, name or manifest.name_of(project.component)
+    elif file.is_dir() or file.suffix == ".toml":
         found = manifest.Manifest.read(file)
         base = found.configuration()
         component, chosen = found.component, name or found.name

@@ -31,17 +31,18 @@ def logs(
     path = function_path(name, "logs")
     if follow:
         for line in client.stream(path, query={"follow": "true", "limit": tail}):
-            print(json.dumps(line) if as_json else _text(line), flush=True)
+            print(json.dumps(line) if as_json else text(line), flush=True)
         return
     answer = client.call("GET", path, query={"limit": tail})
     if as_json:
         write_json(answer)
         return
     for line in answer["lines"]:
-        print(_text(line))
+        print(text(line))
 
 
-def _text(line: dict[str, Any]) -> str:
+def text(line: dict[str, Any]) -> str:
+    """One line of a log, for people."""
     when = datetime.fromtimestamp(line["time_ms"] / 1000).astimezone()
     moment = when.strftime("%H:%M:%S") if sys.stdout.isatty() else when.isoformat(timespec="milliseconds")
     return f"{moment} {line['invocation']} {line['stream']}: {line['text']}"

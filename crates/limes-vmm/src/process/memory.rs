@@ -1,0 +1,200 @@
+//! A machine's memory: its image mapped privately, and nothing where the image has nothing.
+
+use crate::image::Layout;
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, opcode};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+use std::ffi::c_void;
+use std::io;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::ptr;
+
+/// A mapping that is undone when it is dropped.
+pub(crate) struct Mapping {
+    base: *mut c_void,
+    length: usize,
+}
+
+impl Mapping {
+    /// `length` bytes of zeroes that cost nothing until they are written.
+    pub fn anonymous(length: usize) -> io::Result<Self> {
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a new mapping at an address that the kernel chooses disturbs nobody.
+        let base = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), length, PROTECTION, flags)? };
+        Ok(Self { base, length })
+    }
+
+    /// The first `length` bytes of a file, shared with everybody who maps it.
+    pub fn shared(file: impl AsFd, length: usize) -> io::Result<Self> {
+        // SAFETY: as above.
+        let base =
+            unsafe { rustix::mm::mmap(ptr::null_mut(), length, PROTECTION, MapFlags::SHARED, file, 0)? };
+        Ok(Self { base, length })
+    }
+
+    /// A machine's memory: `image` where it has something, zeroes elsewhere, both private.
+    pub fn of_image(layout: &Layout, image: impl AsFd) -> io::Result<Self> {
+        let length = usize::try_from(layout.ram).map_err(io::Error::other)?;
+        let memory = Self::anonymous(length)?;
+        for extent in &layout.extents {
+            let (start, end) = (extent.start as usize, extent.end as usize);
+            if start >= end || end > length {
+                return Err(io::Error::other("an image that is larger than its machine"));
+            }
+            let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+            // SAFETY: the range lies in the mapping that was just made, and nobody uses it yet.
+            unsafe {
+                rustix::mm::mmap(
+                    memory.base.byte_add(start),
+                    end - start,
+                    PROTECTION,
+                    flags,
+                    &image,
+                    extent.start,
+                )?
+            };
+        }
+        Ok(memory)
+    }
+
+    pub fn address(&self) -> u64 {
+        self.base as u64
+    }
+
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The bytes, for a machine that does not run.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping is that long and lives as long as the borrow; the caller, who owns the machine, does not run it meanwhile.
+        unsafe { std::slice::from_raw_parts(self.base.cast(), self.length) }
+    }
+
+    /// The ranges that were written since they were mapped or dropped, as offsets.
+    pub fn written(&self, pagemap: impl AsFd) -> io::Result<Vec<Range<usize>>> {
+        let mut found = Vec::new();
+        let start = self.base as u64;
+        let mut scan =
+            Scan { from: start, to: start + self.length as u64, regions: [Region::default(); REGIONS] };
+        while scan.from < scan.to {
+            // SAFETY: the argument is as the kernel's documentation of PAGEMAP_SCAN has it; it only reads page tables.
+            let (count, walked) = unsafe { rustix::ioctl::ioctl(&pagemap, scan.call())? };
+            found.extend(
+                scan.regions[..count]
+                    .iter()
+                    .map(|region| (region.start - start) as usize..(region.end - start) as usize),
+            );
+            scan.from = walked;
+        }
+        Ok(found)
+    }
+
+    /// Forgets what was written to `range`: it is as it was mapped.
+    pub fn forget(&self, range: Range<usize>) -> io::Result<()> {
+        // SAFETY: the range lies in the mapping, and what it held is not used any more.
+        unsafe { rustix::mm::madvise(self.base.byte_add(range.start), range.len(), Advice::LinuxDontNeed)? };
+        Ok(())
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's, and the machine that used it is gone or has another in its place.
+        let _ = unsafe { rustix::mm::munmap(self.base, self.length) };
+    }
+}
+
+const PROTECTION: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
+
+/// Regions found by one scan.
+const REGIONS: usize = 256;
+
+/// One found region, as the kernel's `struct page_region`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Region {
+    start: u64,
+    end: u64,
+    categories: u64,
+}
+
+/// The kernel's `struct pm_scan_arg`.
+#[repr(C)]
+struct Argument {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    regions: u64,
+    regions_length: u64,
+    max_pages: u64,
+    inverted: u64,
+    mask: u64,
+    any_of_mask: u64,
+    return_mask: u64,
+}
+
+/// The ioctl `PAGEMAP_SCAN`, asked for pages that are private and present or swapped out.
+struct Scan {
+    from: u64,
+    to: u64,
+    regions: [Region; REGIONS],
+}
+
+struct Call<'a> {
+    argument: Argument,
+    /// The kernel writes to them while the call lasts.
+    regions: PhantomData<&'a mut [Region; REGIONS]>,
+}
+
+const FILE: u64 = 1 << 2;
+const PRESENT: u64 = 1 << 3;
+const SWAPPED: u64 = 1 << 4;
+const ZERO_PAGE: u64 = 1 << 5;
+
+impl Scan {
+    fn call(&mut self) -> Call<'_> {
+        let argument = Argument {
+            size: size_of::<Argument>() as u64,
+            flags: 0,
+            start: self.from,
+            end: self.to,
+            walk_end: 0,
+            regions: self.regions.as_mut_ptr() as u64,
+            regions_length: REGIONS as u64,
+            max_pages: 0,
+            inverted: FILE | ZERO_PAGE,
+            mask: FILE | ZERO_PAGE,
+            any_of_mask: PRESENT | SWAPPED,
+            return_mask: 0,
+        };
+        Call { argument, regions: PhantomData }
+    }
+}
+
+// SAFETY: the opcode is that of PAGEMAP_SCAN, and the pointer is to its argument, which outlives the call.
+unsafe impl Ioctl for Call<'_> {
+    type Output = (usize, u64);
+
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        OPCODE
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        (&raw mut self.argument).cast()
+    }
+
+    unsafe fn output_from_ptr(count: IoctlOutput, argument: *mut c_void) -> rustix::io::Result<Self::Output> {
+        // SAFETY: the pointer is the one that `as_ptr` gave.
+        let walked = unsafe { (*argument.cast::<Argument>()).walk_end };
+        Ok((usize::try_from(count).unwrap_or(0), walked))
+    }
+}
+
+/// The number of `PAGEMAP_SCAN`.
+pub(super) const OPCODE: Opcode = opcode::read_write::<Argument>(b'f', 16);

@@ -1,0 +1,2 @@
+//! Empty: see the workspace.
+#![no_std]
