@@ -12,6 +12,7 @@ from typing import Any
 from limes.errors import LimesError, Unavailable
 from limes.invocation import Invocation
 from limes.runtime import Runtime
+from limes.study.experiments.sandboxes import in_each
 from limes.study.process import children, private_bytes
 from limes.study.statistics import rounded
 
@@ -24,7 +25,6 @@ KEEP_FREE = 0.15
 """The part of the machine's memory that is left to others."""
 SETTLE_SECONDS = 20.0
 STILL_SECONDS = 0.2
-SANDBOXES = ("wasm", "microvm")
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,12 @@ class Density:
 
     def run(self, work: Path) -> dict[str, Any]:
         """Start instances until there are enough or memory runs out, for each sandbox that works here."""
-        rows: list[dict[str, Any]] = []
-        not_here: dict[str, str] = {}
-        for sandbox in SANDBOXES:
-            try:
-                rows += self._of(sandbox, work, not_here)
-            except LimesError as error:
-                not_here[sandbox] = error.message
-        if not rows:
-            reasons = "; ".join(f"{sandbox}: {reason}" for sandbox, reason in not_here.items())
-            raise Unavailable(reasons, operation="study")
+        ended: list[str] = []
+        rows, missing = in_each(lambda sandbox: self._of(sandbox, work, ended))
         return {
             "title": self.title,
             "question": self.question,
-            "finding": _finding(rows, not_here),
+            "finding": _finding(rows, [*ended, *missing]),
             "rows": rows,
             "figure": {
                 "x": "instances",
@@ -64,7 +56,7 @@ class Density:
             },
         }
 
-    def _of(self, sandbox: str, work: Path, stopped: dict[str, str]) -> list[dict[str, Any]]:
+    def _of(self, sandbox: str, work: Path, ended: list[str]) -> list[dict[str, Any]]:
         counts = COUNTS[self.form]
         options: dict[str, Any] = {} if sandbox == "wasm" else {"sandbox": sandbox}
         runtime = Runtime(work / "cache", slots=counts[-1])
@@ -91,7 +83,7 @@ class Density:
                 if (problem := _ended(alive)) is not None:
                     if not rows:
                         raise problem
-                    stopped[sandbox] = f"{len(alive):,} are too many: {problem.message}"
+                    ended.append(f"In {sandbox}, {len(alive):,} are too many: {problem.message.rstrip('.')}.")
                     break
                 if len(alive) == was:
                     break
@@ -161,7 +153,7 @@ def _stop(alive: list[Invocation[Any]]) -> None:
             continue
 
 
-def _finding(rows: list[dict[str, Any]], not_here: dict[str, str]) -> str:
+def _finding(rows: list[dict[str, Any]], more: list[str]) -> str:
     told = []
     for sandbox in dict.fromkeys(row["series"] for row in rows):
         last = [row for row in rows if row["series"] == sandbox][-1]
@@ -169,5 +161,4 @@ def _finding(rows: list[dict[str, Any]], not_here: dict[str, str]) -> str:
             f"{last['instances']:,} instances in {sandbox} are alive at once and hold "
             f"{last['memory_mib']:.4g} MiB together; one more holds {last['one_more_kib']:.3g} KiB."
         )
-    told += [f"With {sandbox}, {reason.rstrip('.')}." for sandbox, reason in not_here.items()]
-    return " ".join(told)
+    return " ".join([*told, *more])
