@@ -36,12 +36,12 @@ class InputOutput:
     def run(self, work: Path) -> dict[str, Any]:
         """Call each guest in each sandbox that works here."""
         built = project_root() / "guests" / "build"
-        missing = [
+        absent = [
             name for name in ("fs", "http_client", "http_echo") if not (built / f"{name}.wasm").is_file()
         ]
-        if missing:
+        if absent:
             raise Unavailable(
-                f"{built} lacks {', '.join(f'{name}.wasm' for name in missing)}: run `make guests` in the "
+                f"{built} lacks {', '.join(f'{name}.wasm' for name in absent)}: run `make guests` in the "
                 "project's folder",
                 operation="study",
             )
