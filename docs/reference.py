@@ -113,6 +113,8 @@ def study() -> str:
     """What the study in the repository found."""
     from limes.study.markdown import page
 
+    if not STUDY.exists():
+        return "# What functions cost\n\nNo study is kept in this repository yet: `make study` makes one."
     return page(json.loads(STUDY.read_text()), str(STUDY.relative_to(FOLDER.parents[1])))
 
 

@@ -126,6 +126,27 @@ def test_emulation_is_said_beside_the_verdict(bench: Bench) -> None:
     assert told["text"].endswith("Mind that a microVM (builtin, snapshot) ran here under emulation (TCG).")
 
 
+def test_emulation_is_said_of_every_cell_a_verdict_names(bench: Bench) -> None:
+    qemu, ready = cell("microvm", "snapshot", "qemu"), cell("microvm", "warm", "qemu")
+    emulated = "under emulation (TCG)"
+    told = verdict(
+        bench,
+        {
+            AOT: known(300, 1000),
+            cell("unikernel", "snapshot", "builtin"): known(900, 1000),
+            qemu: known(9000, 1000, caveat=emulated),
+            ready: known(100, 1000, caveat=emulated),
+        },
+    )
+    assert (told["ready"], told["isolation"]) == (str(ready), str(qemu))
+    assert f"Mind that a microVM (qemu, warm) ran here {emulated}." in told["text"]
+    assert f"Mind that a microVM (qemu, snapshot) ran here {emulated}." in told["text"]
+
+
+def test_what_is_kept_ready_is_named_only_where_it_starts_faster(bench: Bench) -> None:
+    assert "ready" not in verdict(bench, {AOT: known(300, 1000), WARM: known(900, 1000)})
+
+
 def test_without_a_sandbox_there_is_no_verdict(bench: Bench) -> None:
     assert verdict(bench, {NATIVE: known(1000, 1000)})["use"] is None
 
@@ -151,6 +172,13 @@ def test_a_summary_that_does_not_follow_is_found(bench: Bench, tamper: str) -> N
     else:
         summary["answers"] = {}
     assert check(summary, study, records, {})
+
+
+def test_a_cell_that_must_be_filled_has_no_excuse(bench: Bench) -> None:
+    told = study_of(bench, {AOT: known(1, 1), WARM: known(1, 1, broken="no KVM")})
+    arguments = (told["summary"], told["study"], told["records"], {})
+    assert check(*arguments, ["*/wasm/*", "*/process/*"]) == []
+    assert check(*arguments, ["*/microvm-*"]) == [f"{WARM}: must be filled, and is not: unavailable: no KVM"]
 
 
 def test_a_study_that_is_not_finished_is_found(bench: Bench) -> None:

@@ -128,7 +128,16 @@ def report(out: Place = DEFAULT, as_json: options.Json = False) -> None:
 
 @app.command()
 @guarded
-def check(out: Place = DEFAULT, as_json: options.Json = False) -> None:
+def check(
+    out: Place = DEFAULT,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--require", metavar="PATTERN", help="Cells that must be filled, whatever the reason. Repeatable."
+        ),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
     """See that every cell is filled or says why not, and that the verdicts follow from the records.
 
     The exit code is 1 when something is wrong.
@@ -137,7 +146,7 @@ def check(out: Place = DEFAULT, as_json: options.Json = False) -> None:
 
     study.require_packages()
     folder = StudyFolder(out)
-    wrong = study.checked(folder)
+    wrong = study.checked(folder, require or [])
     cells = folder.read_summary()["cells"]
     filled = sum(1 for row in cells if not row["reason"])
     if as_json:
@@ -221,7 +230,7 @@ def _workloads(functions: list[Path] | None, call: Any, native: Path | None) -> 
 
     if not functions:
         return workloads.shipped(workloads.project_root())
-    studied = [workloads.of_path(path, call, native) for path in functions]
+    studied = [workloads.of_path(_built(path), call, native) for path in functions]
     names = [workload.name for workload in studied]
     if len(set(names)) < len(names):
         raise InvalidArgument(
@@ -230,6 +239,17 @@ def _workloads(functions: list[Path] | None, call: Any, native: Path | None) -> 
             operation="study",
         )
     return studied
+
+
+def _built(path: Path) -> Path:
+    """The path, its component built first where it has source; the component itself where there is no manifest."""
+    from limes.cli.build import build_first
+    from limes.manifest import MANIFEST_NAME
+
+    made = build_first(path, quiet=True)
+    if made and path.is_dir() and not (path / MANIFEST_NAME).exists():
+        return made[1].component
+    return path
 
 
 def _command(functions: list[Path] | None, form: str, out: Path) -> str:

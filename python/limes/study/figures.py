@@ -86,10 +86,8 @@ def distribution(cells: Sequence[Measured], measure: str, title: str) -> Figure:
         _time_axis(boxes)
         boxes.set_title(title, loc="left")
         for index, (entry, data) in enumerate(zip(cells, values, strict=True)):
-            ordered = np.sort(data)
-            share = np.arange(1, len(ordered) + 1) / len(ordered)
-            curves.step(
-                ordered, share, where="post", label=label(entry.cell), color=COLORS[entry.cell.sandbox],
+            curves.ecdf(
+                data, label=label(entry.cell), color=COLORS[entry.cell.sandbox],
                 linestyle=("-", "--", ":", "-.")[index % 4], linewidth=1.4,
             )  # fmt: skip
         _time_axis(curves)

@@ -131,7 +131,7 @@ class MicrovmTarget:
                 self._workload.component, name=self._workload.name, **options
             )
         except InvalidArgument as error:
-            raise Unavailable(f"not in this build: {error.message}", operation="study") from error
+            raise Unavailable(error.message, operation="study") from error
         with LargestProcess(before) as largest:
             self._workload.call.of(self._function)
         self._resident = largest.private_bytes

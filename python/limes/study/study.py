@@ -145,7 +145,7 @@ def summarised(folder: StudyFolder) -> dict[str, Any]:
     return summary
 
 
-def checked(folder: StudyFolder) -> list[str]:
+def checked(folder: StudyFolder, required: Sequence[str] = ()) -> list[str]:
     """What is wrong with the study in a folder; empty when every cell is filled and the verdicts follow.
 
     Raises:
@@ -154,7 +154,11 @@ def checked(folder: StudyFolder) -> list[str]:
     from limes.study.summary import check
 
     return check(
-        folder.read_summary(), folder.read_study(), journal.read(folder.records), folder.read_experiments()
+        folder.read_summary(),
+        folder.read_study(),
+        journal.read(folder.records),
+        folder.read_experiments(),
+        required,
     )
 
 

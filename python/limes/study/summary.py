@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from limes.study import paper, verdict
@@ -111,11 +112,14 @@ def check(
     study: Mapping[str, Any],
     records: Sequence[Record],
     experiments: Mapping[str, Any],
+    required: Sequence[str] = (),
 ) -> list[str]:
     """What is wrong with a summary; empty when every cell is filled or says why not, and all of it follows.
 
-    The summary is made again from the records and compared, verdicts included.
+    The summary is made again from the records and compared, verdicts included. A cell whose name fits one of
+    the `required` patterns must be filled: no reason is good enough.
     """
+    excused = [row for row in summary["cells"] if row["reason"]]
     wrong = [
         f"{row['cell']}: neither measured nor a reason"
         for row in summary["cells"]
@@ -125,6 +129,11 @@ def check(
         f"{row['cell']}: {row['reason']}"
         for row in summary["cells"]
         if row["reason"].startswith("not run yet")
+    ]
+    wrong += [
+        f"{row['cell']}: must be filled, and is not: {row['reason']}"
+        for row in excused
+        if any(fnmatchcase(row["cell"], pattern) for pattern in required)
     ]
     planned, shown = study["plan"]["cells"], [row["cell"] for row in summary["cells"]]
     wrong += [f"{name}: planned, and not in the summary" for name in planned if name not in shown]

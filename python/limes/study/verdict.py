@@ -62,7 +62,7 @@ def of(workload: str, filled: Filled) -> dict[str, Any]:
     parts = [_choice(winner, rival, own, facts), _execution(winner, own, facts)]
     if other_sandbox is not None:
         parts.append(_break_even(winner, other_sandbox, own, facts))
-    parts += [_ready(own, facts), _isolation(winner, own, facts), _caveats(winner, rival, own)]
+    parts += [_ready(winner, own, facts), _isolation(winner, own, facts), _caveats(facts, own)]
     return {**facts, "text": " ".join(part for part in parts if part)}
 
 
@@ -129,11 +129,13 @@ def _break_even(winner: Cell, other: Cell, own: Filled, facts: dict[str, Any]) -
     )
 
 
-def _ready(own: Filled, facts: dict[str, Any]) -> str:
+def _ready(winner: Cell, own: Filled, facts: dict[str, Any]) -> str:
     ready = _fastest(own, lambda cell: cell.sandbox in ("wasm", "microvm") and cell.mode in READY_MODES)
     if ready is None:
         return ""
     cold = own[ready]["cold_ms"]["value"]
+    if cold >= own[winner]["cold_ms"]["value"]:
+        return ""
     facts |= {"ready": str(ready), "ready_cold_ms": cold}
     return f"Kept ready, {name_of(ready)} starts in {milliseconds(cold)}."
 
@@ -150,11 +152,13 @@ def _isolation(winner: Cell, own: Filled, facts: dict[str, Any]) -> str:
     return f"Isolation by hardware, with {name_of(machine)}, costs {milliseconds(more)} more at each start."
 
 
-def _caveats(winner: Cell, rival: Cell | None, own: Filled) -> str:
+def _caveats(facts: Mapping[str, Any], own: Filled) -> str:
+    """What must be said of any cell that this verdict names, once each."""
+    named = [Cell.parse(facts[key]) for key in ("use", "against", "ready", "isolation") if key in facts]
     return " ".join(
         f"Mind that {name_of(cell)} ran here {_where(own[cell]['caveat'])}."
-        for cell in (winner, rival)
-        if cell is not None and own[cell]["caveat"]
+        for cell in dict.fromkeys(named)
+        if own[cell]["caveat"]
     )
 
 

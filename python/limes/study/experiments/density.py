@@ -12,6 +12,7 @@ from typing import Any
 from limes.errors import LimesError, Unavailable
 from limes.invocation import Invocation
 from limes.runtime import Runtime
+from limes.study.experiments.sandboxes import in_each
 from limes.study.process import children, private_bytes
 from limes.study.statistics import rounded
 
@@ -22,9 +23,12 @@ COUNTS = {
 }
 KEEP_FREE = 0.15
 """The part of the machine's memory that is left to others."""
-SETTLE_SECONDS = 20.0
+MACHINE_MEMORY = "16MiB"
+"""Of a virtual machine; the sandbox counts all of it, however little is touched."""
+SETTLE_SECONDS = 10.0
+START_SECONDS = 0.02
+"""How long one instance may take to start, on average."""
 STILL_SECONDS = 0.2
-SANDBOXES = ("wasm", "microvm")
 
 
 @dataclass(frozen=True)
@@ -38,20 +42,12 @@ class Density:
 
     def run(self, work: Path) -> dict[str, Any]:
         """Start instances until there are enough or memory runs out, for each sandbox that works here."""
-        rows: list[dict[str, Any]] = []
-        not_here: dict[str, str] = {}
-        for sandbox in SANDBOXES:
-            try:
-                rows += self._of(sandbox, work, not_here)
-            except LimesError as error:
-                not_here[sandbox] = error.message
-        if not rows:
-            reasons = "; ".join(f"{sandbox}: {reason}" for sandbox, reason in not_here.items())
-            raise Unavailable(reasons, operation="study")
+        ended: list[str] = []
+        rows, missing = in_each(lambda sandbox: self._of(sandbox, work, ended))
         return {
             "title": self.title,
             "question": self.question,
-            "finding": _finding(rows, not_here),
+            "finding": _finding(rows, [*ended, *missing]),
             "rows": rows,
             "figure": {
                 "x": "instances",
@@ -64,10 +60,14 @@ class Density:
             },
         }
 
-    def _of(self, sandbox: str, work: Path, stopped: dict[str, str]) -> list[dict[str, Any]]:
+    def _of(self, sandbox: str, work: Path, ended: list[str]) -> list[dict[str, Any]]:
         counts = COUNTS[self.form]
-        options: dict[str, Any] = {} if sandbox == "wasm" else {"sandbox": sandbox}
-        runtime = Runtime(work / "cache", slots=counts[-1])
+        options: dict[str, Any] = {}
+        if sandbox != "wasm":
+            options = {"sandbox": sandbox, "microvm": {"memory": MACHINE_MEMORY}}
+        known = set(children(os.getpid()))
+        # Slots are for instances in process, and each reserves address space.
+        runtime = Runtime(work / "cache", slots=counts[-1] if sandbox == "wasm" else None)
         component = (files("limes.study") / "data" / "waiting.wat").read_bytes()
         waiting = runtime.load(
             component,
@@ -81,31 +81,33 @@ class Density:
         rows: list[dict[str, Any]] = []
         alive: list[Invocation[Any]] = []
         before = previous = held_bytes()
+        was = 0
         try:
             for count in counts:
                 started = time.perf_counter()
-                was = len(alive)
                 while len(alive) < count and _room():
                     alive.append(waiting.start([]))
-                now = _settled()
+                now = _settled(count)
                 if (problem := _ended(alive)) is not None:
                     if not rows:
                         raise problem
-                    stopped[sandbox] = f"{len(alive):,} are too many: {problem.message}"
+                    ended.append(f"In {sandbox}, {len(alive):,} are too many: {problem.message.rstrip('.')}.")
                     break
-                if len(alive) == was:
+                living = len(alive) if sandbox == "wasm" else len(set(children(os.getpid())) - known)
+                if living <= was:
                     break
                 rows.append(
                     {
                         "series": sandbox,
-                        "instances": len(alive),
+                        "instances": living,
                         "memory_mib": rounded((now - before) / (1 << 20)),
-                        "one_more_kib": rounded((now - previous) / (len(alive) - was) / 1024),
+                        "one_more_kib": rounded((now - previous) / (living - was) / 1024),
                         "seconds": rounded(time.perf_counter() - started),
                     }
                 )
-                previous = now
-                if len(alive) < count:
+                previous, was = now, living
+                if living < count:
+                    ended.append(f"In {sandbox}, no more than {living:,} fit into what is left to them.")
                     break
         finally:
             _stop(alive)
@@ -117,9 +119,9 @@ def held_bytes() -> int:
     return sum(private_bytes(pid) for pid in (os.getpid(), *children(os.getpid())))
 
 
-def _settled() -> int:
+def _settled(count: int) -> int:
     """Memory once it has stood still: instances start on other threads."""
-    deadline = time.monotonic() + SETTLE_SECONDS
+    deadline = time.monotonic() + SETTLE_SECONDS + count * START_SECONDS
     last = held_bytes()
     while time.monotonic() < deadline:
         time.sleep(STILL_SECONDS)
@@ -161,7 +163,7 @@ def _stop(alive: list[Invocation[Any]]) -> None:
             continue
 
 
-def _finding(rows: list[dict[str, Any]], not_here: dict[str, str]) -> str:
+def _finding(rows: list[dict[str, Any]], more: list[str]) -> str:
     told = []
     for sandbox in dict.fromkeys(row["series"] for row in rows):
         last = [row for row in rows if row["series"] == sandbox][-1]
@@ -169,5 +171,4 @@ def _finding(rows: list[dict[str, Any]], not_here: dict[str, str]) -> str:
             f"{last['instances']:,} instances in {sandbox} are alive at once and hold "
             f"{last['memory_mib']:.4g} MiB together; one more holds {last['one_more_kib']:.3g} KiB."
         )
-    told += [f"With {sandbox}, {reason.rstrip('.')}." for sandbox, reason in not_here.items()]
-    return " ".join(told)
+    return " ".join([*told, *more])

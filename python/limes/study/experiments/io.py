@@ -11,14 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from limes.errors import LimesError, Unavailable
+from limes.errors import Unavailable
 from limes.runtime import Function, Runtime
+from limes.study.experiments.sandboxes import in_each
 from limes.study.statistics import median, rounded
 from limes.study.verdict import milliseconds
 from limes.study.workloads import ROOM, project_root
 
 REPEATS = {"ci": 5, "quick": 30, "full": 300}
-SANDBOXES = ("wasm", "microvm")
 BODY_BYTES = 4 << 20
 FILE_BYTES = 256 << 10
 FETCHED_BYTES = 64 << 10
@@ -36,35 +36,28 @@ class InputOutput:
     def run(self, work: Path) -> dict[str, Any]:
         """Call each guest in each sandbox that works here."""
         built = project_root() / "guests" / "build"
-        missing = [
+        absent = [
             name for name in ("fs", "http_client", "http_echo") if not (built / f"{name}.wasm").is_file()
         ]
-        if missing:
+        if absent:
             raise Unavailable(
-                f"{built} lacks {', '.join(f'{name}.wasm' for name in missing)}: run `make guests` in the "
+                f"{built} lacks {', '.join(f'{name}.wasm' for name in absent)}: run `make guests` in the "
                 "project's folder",
                 operation="study",
             )
-        rows: list[dict[str, Any]] = []
-        not_here: dict[str, str] = {}
         with _server() as port:
-            for sandbox in SANDBOXES:
-                try:
-                    rows += self._of(sandbox, built, work, port)
-                except LimesError as error:
-                    not_here[sandbox] = error.message
-        if not rows:
-            reasons = "; ".join(f"{sandbox}: {reason}" for sandbox, reason in not_here.items())
-            raise Unavailable(reasons, operation="study")
+            rows, missing = in_each(lambda sandbox: self._of(sandbox, built, work, port))
         told = [
             f"{row['what']} in {row['sandbox']}: {milliseconds(row['median_ms'])} a call, "
             f"{row['mib_per_second']:.4g} MiB/s."
             for row in rows
         ]
-        told += [
-            f"Not measured with {sandbox}: {reason.rstrip('.')}." for sandbox, reason in not_here.items()
-        ]
-        return {"title": self.title, "question": self.question, "finding": " ".join(told), "rows": rows}
+        return {
+            "title": self.title,
+            "question": self.question,
+            "finding": " ".join([*told, *missing]),
+            "rows": rows,
+        }
 
     def _of(self, sandbox: str, built: Path, work: Path, port: int) -> list[dict[str, Any]]:
         runtime = Runtime(work / "cache")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from limes.errors import LimesError, Unavailable
 from limes.study.experiments.client import Client, check_reachable
 from limes.study.experiments.node import Node, node, settings_of
+from limes.study.experiments.sandboxes import in_each
 from limes.study.statistics import median, quantile, rounded
 from limes.study.verdict import milliseconds
 from limes.study.workloads import Workload
@@ -21,7 +21,6 @@ AT_ONCE = {
 REPEATS = {"ci": 2, "quick": 5, "full": 50}
 TOO_LONG_MS = 10_000.0
 """A burst that takes longer is the last one: more at once would tell nothing new."""
-SANDBOXES = ("wasm", "microvm")
 
 
 @dataclass(frozen=True)
@@ -38,20 +37,11 @@ class Starts:
 
     def run(self, work: Path) -> dict[str, Any]:
         """Send bursts of each size to a node, for each sandbox that works here."""
-        rows: list[dict[str, Any]] = []
-        not_here: dict[str, str] = {}
-        for sandbox in SANDBOXES:
-            try:
-                rows += self._of(sandbox, work / sandbox)
-            except LimesError as error:
-                not_here[sandbox] = error.message
-        if not rows:
-            reasons = "; ".join(f"{sandbox}: {reason}" for sandbox, reason in not_here.items())
-            raise Unavailable(reasons, operation="study")
+        rows, missing = in_each(lambda sandbox: self._of(sandbox, work / sandbox))
         return {
             "title": self.title,
             "question": self.question,
-            "finding": _finding(self.workload.name, rows, not_here),
+            "finding": _finding(self.workload.name, rows, missing),
             "rows": rows,
             "figure": {
                 "x": "at_once",
@@ -99,7 +89,7 @@ class Starts:
         }
 
 
-def _finding(name: str, rows: list[dict[str, Any]], not_here: dict[str, str]) -> str:
+def _finding(name: str, rows: list[dict[str, Any]], missing: list[str]) -> str:
     told = []
     for sandbox in dict.fromkeys(row["series"] for row in rows):
         own = [row for row in rows if row["series"] == sandbox]
@@ -111,5 +101,4 @@ def _finding(name: str, rows: list[dict[str, Any]], not_here: dict[str, str]) ->
         )
         if failures := sum(row["failed"] for row in own):
             told.append(f"{failures} requests failed.")
-    told += [f"Not measured with {sandbox}: {reason.rstrip('.')}." for sandbox, reason in not_here.items()]
-    return " ".join(told)
+    return " ".join([*told, *missing])
