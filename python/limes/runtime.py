@@ -152,19 +152,21 @@ class Runtime:
             Unavailable: no virtual machine runs here.
         """
         limits_json, grants_json = _settings(limits, grants, options)
-        chosen = _sandbox(sandbox, microvm)
+        kind, machine = _sandbox(sandbox, microvm)
         if isinstance(component, str | os.PathLike):
             path = os.fspath(component)
+            named = name if name is not None else Path(path).stem
             native = self._engine.load(
-                path=path,
-                name=name if name is not None else Path(path).stem,
-                limits=limits_json,
-                grants=grants_json,
-                **chosen,
+                path=path, name=named, limits=limits_json, grants=grants_json, sandbox=kind, microvm=machine
             )
         else:
             native = self._engine.load(
-                bytes(component), name=name or "", limits=limits_json, grants=grants_json, **chosen
+                bytes(component),
+                name=name or "",
+                limits=limits_json,
+                grants=grants_json,
+                sandbox=kind,
+                microvm=machine,
             )
         return Function(native, name or "")
 
@@ -189,14 +191,15 @@ def _settings(limits: Limits | None, grants: Grants | None, options: Options) ->
     return chosen_limits.model_dump_json(), chosen_grants.model_dump_json()
 
 
-def _sandbox(sandbox: str, microvm: MicroVm | Mapping[str, Any] | None) -> dict[str, str]:
+def _sandbox(sandbox: str, microvm: MicroVm | Mapping[str, Any] | None) -> tuple[str, str]:
+    """The sandbox, and how a function runs in a virtual machine as JSON, both checked."""
     if sandbox == "wasm" and microvm is None:
-        return {}
+        return sandbox, "{}"
     from limes import manifest
 
     values = {"sandbox": sandbox, "microvm": microvm or {}}
     checked = manifest.check(manifest.Configuration, values, operation="load")
-    return {"sandbox": checked.sandbox, "microvm": checked.microvm.model_dump_json()}
+    return checked.sandbox, checked.microvm.model_dump_json()
 
 
 def _quantity(parse: Any, value: Size | Duration, name: str) -> int:
