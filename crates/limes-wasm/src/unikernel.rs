@@ -80,6 +80,7 @@ fn config() -> wasmtime::Result<Config> {
         .memory_init_cow(false)
         .wasm_threads(false)
         .gc_support(false)
+        .wasm_exceptions(false)
         .wasm_component_model_async(false)
         .concurrency_support(false);
     for flag in BASELINE {
