@@ -90,7 +90,7 @@ def test_mandelbrot_counts_what_numpy_counts(runtime: Runtime) -> None:
 
 def test_mandelbrot_io_writes_the_count_of_every_point(runtime: Runtime, data: Path) -> None:
     answer = call(runtime, "mandelbrot-io", "set.png", data)
-    picture = Image.open(data / "set.png")
+    picture = Image.open(io.BytesIO((data / "set.png").read_bytes()))
     assert (picture.mode, picture.size) == ("L", (800, 800))
     assert np.array_equal(np.asarray(picture), expected_counts() % ITERATIONS)
     assert answer == call(runtime, "mandelbrot")
@@ -134,5 +134,5 @@ def test_the_linux_program_answers_as_the_component_does(runtime: Runtime, name:
 
 
 def test_the_photograph_is_a_progressive_jpeg() -> None:
-    picture = Image.open(built("picture.jpg"))
-    assert (picture.size, picture.info.get("progressive")) == ((1024, 768), 1)
+    with Image.open(built("picture.jpg")) as picture:
+        assert (picture.size, picture.info.get("progressive")) == ((1024, 768), 1)
