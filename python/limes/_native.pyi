@@ -17,6 +17,7 @@ __all__ = [
     "Outcome",
     "__version__",
     "check_pattern",
+    "componentize",
     "default_limits",
     "error_kinds",
     "inspect",

@@ -159,16 +159,18 @@ class Runtime:
         """
         limits_json, grants_json = _settings(limits, grants, options)
         tiered = _is_tiered(compile)
-        chosen = _sandbox(sandbox, microvm)
+        kind, machine = _sandbox(sandbox, microvm)
         if isinstance(component, str | os.PathLike):
             path = os.fspath(component)
+            named = name if name is not None else Path(path).stem
             native = self._engine.load(
                 path=path,
-                name=name if name is not None else Path(path).stem,
+                name=named,
                 limits=limits_json,
                 grants=grants_json,
                 tiered=tiered,
-                **chosen,
+                sandbox=kind,
+                microvm=machine,
             )
         else:
             native = self._engine.load(
@@ -177,7 +179,8 @@ class Runtime:
                 limits=limits_json,
                 grants=grants_json,
                 tiered=tiered,
-                **chosen,
+                sandbox=kind,
+                microvm=machine,
             )
         return Function(native, name or "")
 
@@ -212,14 +215,15 @@ def _is_tiered(compile: str) -> bool:
     return compile == "tiered"
 
 
-def _sandbox(sandbox: str, microvm: MicroVm | Mapping[str, Any] | None) -> dict[str, str]:
+def _sandbox(sandbox: str, microvm: MicroVm | Mapping[str, Any] | None) -> tuple[str, str]:
+    """The sandbox, and how a function runs in a virtual machine as JSON, both checked."""
     if sandbox == "wasm" and microvm is None:
-        return {}
+        return sandbox, "{}"
     from limes import manifest
 
     values = {"sandbox": sandbox, "microvm": microvm or {}}
     checked = manifest.check(manifest.Configuration, values, operation="load")
-    return {"sandbox": checked.sandbox, "microvm": checked.microvm.model_dump_json()}
+    return checked.sandbox, checked.microvm.model_dump_json()
 
 
 def _quantity(parse: Any, value: Size | Duration, name: str) -> int:

@@ -113,7 +113,7 @@ def test_a_missing_tool_is_named_with_the_command_that_installs_it(
 ) -> None:
     (project / "function.c").write_text('#include "function.h"\nchar *run(const char *args) { return 0; }\n')
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(NotFound, match="wit-bindgen is not installed.*cargo install wit-bindgen-cli"):
+    with pytest.raises(NotFound, match=r"wit-bindgen is not installed.*cargo install wit-bindgen-cli"):
         build(project)
 
 

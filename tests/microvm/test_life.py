@@ -81,7 +81,7 @@ def test_calls_at_once_get_machines_of_their_own(runtime: Runtime, builtin: str)
 def test_memory_of_machines_is_counted_before_one_is_started(
     cache_dir: Path, builtin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LIMES_MICROVM_MEMORY", "100MiB")
+    monkeypatch.setenv("LIMES_MICROVM_MEMORY", "150MiB")
     runtime = Runtime(cache_dir)
     sleep = runtime.load(guest_path("sleep"), sandbox="microvm", microvm=FRESH, memory="16MiB")
     with pytest.raises(Overloaded, match="LIMES_MICROVM_MEMORY"):

@@ -14,7 +14,7 @@ pub enum CacheOutcome {
 }
 
 /// Which compiler made the code that ran.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// A fast compiler's, until the optimised code is ready.

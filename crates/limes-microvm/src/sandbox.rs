@@ -8,6 +8,7 @@ use crate::driver::qemu::Qemu;
 use crate::driver::{Boot, Driver};
 use crate::function::MicroVmFunction;
 use crate::pool::{Loading, Parts, Pool, Pools};
+use limes_channel::machine::OVERHEAD;
 use limes_core::{
     Error, ErrorKind, FunctionSpec, Grants, Limits, MicroVm, Prepared, Result, Sandbox, SandboxKind, Vmm,
 };
@@ -19,9 +20,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio::runtime::Runtime;
-
-/// Memory of a machine beside the function's own: the unikernel, its heap and its stacks, in bytes.
-const OVERHEAD: u64 = 32 << 20;
 
 /// A component that answers at once: whoever runs it can run others.
 const PROBE: &str = r#"(component
@@ -172,6 +170,7 @@ impl MicroVmSandbox {
         let place = Arc::new(place);
         let image = place.join("artifact");
         write(&image, &code.artifact)?;
+        let artifact_bytes = code.artifact.len() as u64;
         let chosen = *self.chosen.lock();
         let candidates: Vec<Vmm> = match (settings.vmm, chosen) {
             (Vmm::Auto, Some(chosen)) => vec![chosen],
@@ -181,10 +180,8 @@ impl MicroVmSandbox {
         let mut reasons = Vec::new();
         for vmm in candidates {
             let made = self.driver(vmm).and_then(|driver| {
-                let memory = settings
-                    .memory
-                    .unwrap_or(limits.memory.saturating_add(OVERHEAD))
-                    .next_multiple_of(2 << 20);
+                let least = limits.memory.saturating_add(OVERHEAD).saturating_add(artifact_bytes);
+                let memory = settings.memory.unwrap_or(least).next_multiple_of(2 << 20);
                 let boot = Boot { kernel: self.settings.unikernel.clone(), initrd: image.clone(), memory };
                 let parts = Parts {
                     template: driver.template(boot)?,

@@ -78,6 +78,9 @@ fn config() -> wasmtime::Result<Config> {
         .memory_guard_size(0)
         .memory_reservation_for_growth(0)
         .memory_init_cow(false)
+        .wasm_threads(false)
+        .gc_support(false)
+        .wasm_exceptions(false)
         .wasm_component_model_async(false)
         .concurrency_support(false);
     for flag in BASELINE {

@@ -4,7 +4,8 @@ use crate::{Error, Files, png};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use wide::f32x8;
+use wide::bytemuck::cast;
+use wide::{f32x8, i32x8};
 
 /// Points a row.
 pub const WIDTH: u32 = 800;
@@ -16,6 +17,8 @@ pub const ITERATIONS: u16 = 256;
 pub const FILE: &str = "mandelbrot.png";
 
 const LANES: usize = 8;
+/// Iterations between two looks whether every point has escaped.
+const STRIDE: u16 = 4;
 const LEFT: f32 = -2.0;
 const TOP: f32 = -1.5;
 const SIDE: f32 = 3.0;
@@ -49,30 +52,44 @@ pub fn counts() -> Vec<u16> {
         let y = row as f32 * (SIDE / HEIGHT as f32) + TOP;
         for column in (0..WIDTH).step_by(LANES) {
             let x = core::array::from_fn(|lane| (column + lane as u32) as f32 * (SIDE / WIDTH as f32) + LEFT);
-            let found: [f32; LANES] = escape(f32x8::from(x), f32x8::splat(y)).to_array();
-            counts.extend(found.map(|count| count as u16));
+            counts.extend(escape(f32x8::from(x), f32x8::splat(y)));
         }
     }
     counts
 }
 
 #[inline]
-fn escape(x: f32x8, y: f32x8) -> f32x8 {
-    let (one, four) = (f32x8::ONE, f32x8::splat(4.0));
-    let (mut re, mut im, mut count) = (f32x8::ZERO, f32x8::ZERO, f32x8::ZERO);
-    // All bits set: true.
-    let mut bounded = f32x8::ZERO.simd_le(f32x8::ZERO);
-    for _ in 0..ITERATIONS {
-        let (re2, im2) = (re * re, im * im);
-        bounded &= (re2 + im2).simd_le(four);
-        if bounded.none() {
+fn escape(x: f32x8, y: f32x8) -> [u16; LANES] {
+    let mut z = Orbit { re: f32x8::ZERO, im: f32x8::ZERO, bounded: i32x8::splat(-1), count: i32x8::ZERO };
+    for _ in 0..ITERATIONS / STRIDE {
+        // What has escaped counts no more, so that it may be looked for now and then.
+        for _ in 0..STRIDE {
+            z.step(x, y);
+        }
+        if z.bounded.none() {
             break;
         }
-        count += bounded & one;
-        im = (re + re) * im + y;
-        re = re2 - im2 + x;
     }
-    count
+    z.count.to_array().map(|count| count as u16)
+}
+
+struct Orbit {
+    re: f32x8,
+    im: f32x8,
+    /// -1 where no point so far had an absolute value above 2, otherwise 0.
+    bounded: i32x8,
+    count: i32x8,
+}
+
+impl Orbit {
+    #[inline(always)]
+    fn step(&mut self, x: f32x8, y: f32x8) {
+        let (re2, im2) = (self.re * self.re, self.im * self.im);
+        self.bounded &= cast::<f32x8, i32x8>((re2 + im2).simd_le(f32x8::splat(4.0)));
+        self.count -= self.bounded;
+        self.im = (self.re + self.re) * self.im + y;
+        self.re = re2 - im2 + x;
+    }
 }
 
 fn summary(counts: &[u16]) -> String {

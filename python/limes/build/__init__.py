@@ -1,9 +1,10 @@
 """From source to component: one module a language, behind one small interface.
 
-:mod:`~limes.build.project` finds out what a folder holds, :mod:`~limes.build.builder` builds it unless what it would
-build is there already, and :mod:`~limes.build.language` says what a language has to do. The compilers are existing
-ones; :mod:`~limes.build.toolchain` finds them and says how to get the one that is missing.
-:mod:`~limes.build.scaffold` makes a new project from a template, :mod:`~limes.build.watch` builds again on each change.
+:mod:`~limes.build.project` finds out what a folder holds, :mod:`~limes.build.builder` builds it unless that
+was done already, and :mod:`~limes.build.language` says what a language has to do. The compilers are
+existing ones; :mod:`~limes.build.toolchain` finds them and says how to get the one that is missing.
+:mod:`~limes.build.scaffold` makes a new project from a template, :mod:`~limes.build.watch` builds again on
+each change.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from limes import _native
-from limes.build.language import load
+from limes.build.language import LANGUAGES, load
 from limes.build.project import OPERATION, Project
 from limes.build.toolchain import Tool
 from limes.errors import InvalidArgument, UnsupportedContract, from_os
@@ -69,8 +69,8 @@ def build(path: Path, *, force: bool = False, on_start: Callable[[Project], None
     project = Project.find(path)
     if project is None:
         raise InvalidArgument(
-            f"'{path}' holds no source that Limes can build; it needs function.py, Cargo.toml, function.c, go.mod or "
-            "function.js, as `limes new` makes them",
+            f"'{path}' holds no source to build; it needs one of {', '.join(LANGUAGES.values())}, "
+            "as `limes new` makes them",
             operation=OPERATION,
         )
     return build_project(project, force=force, on_start=on_start)

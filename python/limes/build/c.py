@@ -1,6 +1,7 @@
 """C functions, by Zig's C compiler and `wit-bindgen c`.
 
-The function is ``function.c``, with every other ``.c`` file below the folder. What is defined there says what it is:
+The function is ``function.c``, with every other ``.c`` file below the folder. What is defined there says
+what it is:
 ``char *run(const char *args)``; ``void handle(const request_t *request)``; ``int main(...)`` for a command.
 ``function.h`` (in ``shims/c``) declares what there is to call.
 """

@@ -1,7 +1,7 @@
 """Go functions, by Go's own compiler for ``wasip1`` and `wit-bindgen go`.
 
-The function is a Go module. A package ``function`` in its root exports ``Handle(http.ResponseWriter, *http.Request)`` or
-``Run(args string) string``; a package ``main`` is a command, and needs no bindings.
+The function is a Go module. A package ``function`` in its root exports ``Handle(http.ResponseWriter,
+*http.Request)`` or ``Run(args string) string``; a package ``main`` is a command, and needs no bindings.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ _DEFINITIONS: tuple[tuple[str, Contract], ...] = (
 _GO = {"GOOS": "wasip1", "GOARCH": "wasm", "GOFLAGS": "-mod=mod", "GOWORK": "off"}
 _SMALL = ("-trimpath", "-ldflags=-s -w -checklinkname=0")
 _RUNTIME = "go.bytecodealliance.org/pkg v0.2.1"
-"""What the bindings import. They would name a newer version, which not every module proxy has; this one has all they use."""
+"""What the bindings import. They would name a newer version, which not every module proxy has; this one has
+all they use.
+"""
 _PACKAGES = {"run": "export_component_run_run", "http": "export_wasi_http_incoming_handler"}
 """Where the bindings look for the exports of a contract."""
 
@@ -83,14 +85,15 @@ def contract_of(project: Project) -> Contract:
         return found[0]
     what = f"those of {' and '.join(found)}" if found else "none of them"
     raise InvalidArgument(
-        f"the Go package in '{project.folder}' must be `package function` with `func Handle(w http.ResponseWriter, "
-        f"r *http.Request)` or `func Run(args string) string`, or `package main`; it has {what}",
+        f"the Go package in '{project.folder}' must be `package function` with "
+        f"`func Handle(w http.ResponseWriter, r *http.Request)` or `func Run(args string) string`, "
+        f"or `package main`; it has {what}",
         operation=OPERATION,
     )
 
 
 def _main_module(project: Project, contract: Contract, generator: Tool, wit: Path, work: Path) -> Path:
-    """The module that is built: the bindings, the exports in terms of the function, and the function required."""
+    """The module that is built: the bindings, the exports, and the function as a requirement."""
     folder = work / "main"
     shutil.rmtree(folder, ignore_errors=True)
     world = interfaces.WORLDS[contract]

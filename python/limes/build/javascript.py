@@ -1,7 +1,8 @@
 """JavaScript functions, by componentize-js: StarlingMonkey and the function become one component.
 
-The function is ``function.js``, a module. What it exports says what it is: ``run(args)``, which returns a string; a default
-export with a method ``fetch(request)``, which returns a ``Response``; ``main(args)`` for a command. It may import other modules of its folder; packages of npm have to be bundled into them.
+The function is ``function.js``, a module. What it exports says what it is: ``run(args)``, which returns a
+string; a default export with a method ``fetch(request)``, which returns a ``Response``; ``main(args)`` for a
+command. It may import other modules of its folder; packages of npm have to be bundled into them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ VERSION = "0.23.0"
 INSTALL = f"npm install --global {PACKAGE}@{VERSION}"
 INSTALL_NODE = "install Node.js 20 or newer from https://nodejs.org (Debian: apt-get install nodejs npm)"
 ENGINE_WASI = "0.2.10"
-"""The version of WASI that StarlingMonkey exports; a component that imports an older 0.2 runs on a newer one."""
+"""The version of WASI that StarlingMonkey exports; a component that imports an older 0.2 runs on a newer
+one.
+"""
 
 _SHIMS = Path(__file__).resolve().parent / "shims" / "javascript"
 _MODULES = (".js", ".mjs", ".json")

@@ -22,13 +22,15 @@ LANGUAGES = {
     "go": "go.mod",
     "javascript": "function.js",
 }
-"""The file that shows a folder's language. Each is the module of that name here, with a class called `Toolchain`."""
+"""The file that shows a folder's language. Each is the module of that name here, with a class called
+`Toolchain`.
+"""
 
 
 class Language(Protocol):
     """How the sources of one language become a component."""
 
-    def tools(self, project: Project) -> Sequence[Tool]:
+    def tools(self, project: Project, /) -> Sequence[Tool]:
         """The tools a build of this project will run.
 
         Raises:

@@ -31,7 +31,7 @@ class Project:
 
     @classmethod
     def find(cls, path: Path) -> Project | None:
-        """The project in a folder, or that of a ``limes.toml``; None when there is no source, but perhaps a component.
+        """The project in a folder, or that of a ``limes.toml``; None when there is no source.
 
         Raises:
             InvalidArgument: the source is of several languages.
@@ -59,7 +59,7 @@ class Project:
         return self.folder / OUTPUT
 
     def sources(self) -> Iterator[Path]:
-        """Every file that may matter to the build, in order: all but what is made, hidden, a test or an environment."""
+        """Every file that may matter to the build: none that is made, hidden, or a test or environment."""
         for root, folders, files in os.walk(self.folder):
             folders[:] = sorted(
                 name

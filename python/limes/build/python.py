@@ -1,8 +1,8 @@
 """Python functions, by componentize-py: the interpreter, the function and its packages become one component.
 
-The function is ``function.py``. What it defines says what it is: ``run(args: str) -> str``; ``handle(request)``, or
-``app`` for an ASGI or WSGI application; ``main(args: list[str])`` for a command. Packages are those of
-``requirements.txt``; they must do without native code, since it would be made for another machine.
+The function is ``function.py``. What it defines says what it is: ``run(args: str) -> str``;
+``handle(request)``, or ``app`` for an ASGI or WSGI application; ``main(args: list[str])`` for a command.
+Packages are those of ``requirements.txt``; they must do without native code, made for other machines.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def contract_of(source: Path) -> Contract:
         return contracts.pop()
     found = f"{' and '.join(sorted(defined))}, which are different contracts" if defined else "none of them"
     raise InvalidArgument(
-        f"{source} must define one of: `run(args: str) -> str`; `handle(request)` or an ASGI or WSGI application "
-        f"`app`; `main(args: list[str])`; it defines {found}",
+        f"{source} must define one of: `run(args: str) -> str`; `handle(request)`, or an ASGI or WSGI "
+        f"application `app`; `main(args: list[str])`; it defines {found}",
         operation=OPERATION,
     )
 
@@ -119,7 +119,7 @@ def _top_names(tree: ast.Module) -> set[str]:
 
 
 def _lay_out_shim(work: Path, contract: Contract) -> Path:
-    """A folder with the main module and :mod:`limes.guest`, under a package `limes` that holds nothing else."""
+    """A folder with the main module, and a package `limes` with :mod:`limes.guest` and nothing else."""
     shim = work / "shim"
     shutil.rmtree(shim, ignore_errors=True)
     package = shim / "limes"

@@ -1,7 +1,7 @@
 """Rust functions, by cargo: for ``wasm32-wasip2``, else ``wasm32-wasip1``, else with Debian's ``rustc-web``.
 
-A library crate (``cdylib``) exports ``component:run`` or ``wasi:http``, by the bindings of `wit-bindgen` or `wstd`; a
-binary crate is a command. Crates compiled once are kept for all functions, below the compile cache.
+A library crate (``cdylib``) exports ``component:run`` or ``wasi:http``, by the bindings of `wit-bindgen` or
+`wstd`; a binary crate is a command. Crates compiled once are kept for all functions, below the compile cache.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from limes.errors import BadComponent
 
 MANIFEST = "Cargo.toml"
 INSTALL_CARGO = "install Rust from https://rustup.rs"
-INSTALL_TARGET = "rustup target add wasm32-wasip2 (Debian without rustup: apt-get install rustc-web rust-web-src lld-19 wasi-libc)"
+INSTALL_TARGET = (
+    "rustup target add wasm32-wasip2 "
+    "(Debian without rustup: apt-get install rustc-web rust-web-src lld-19 wasi-libc)"
+)
 TARGETS = ("wasm32-wasip2", "wasm32-wasip1")
 
 _DEBIAN_RUSTC = Path("/usr/bin/rustc")
@@ -43,7 +46,7 @@ class Target:
 class Toolchain:
     """Builds Rust."""
 
-    def tools(self, project: Project) -> Sequence[Tool]:
+    def tools(self, _project: Project) -> Sequence[Tool]:
         """cargo; which target there is shows when it runs."""
         return [toolchain.find("cargo", install=INSTALL_CARGO)]
 

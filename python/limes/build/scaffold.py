@@ -88,8 +88,9 @@ def _check(folder: Path, language: str, contract: str) -> None:
 
 
 def _files(language: str, contract: str) -> Iterator[tuple[Path, Path]]:
-    """Each template with where it goes. A name is as it will be, but `dot-` for a leading dot, and `.in` at its end.
+    """Each template with where it goes.
 
+    A name is as it will be, but for `dot-` instead of a leading dot, and `.in` at its end.
     The ending keeps other tools from taking a template for a source of the package.
     """
     for base in (TEMPLATES / _SHARED, TEMPLATES / language / contract):

@@ -70,7 +70,7 @@ def missing(name: str, install: str) -> NotFound:
 
 
 def run(
-    command: Sequence[str | os.PathLike[str]],
+    command: Sequence[object],
     *,
     cwd: Path,
     what: str,
@@ -79,7 +79,7 @@ def run(
     """Run a tool and give what it wrote to stdout.
 
     Args:
-        command: its words.
+        command: its words, paths among them.
         cwd: where it runs.
         what: what it does, for the error: ``compiling 'hello'``.
         env: variables set on top of this process's; None takes one away.
@@ -88,7 +88,7 @@ def run(
         BadComponent: it failed; the message is what it wrote.
         LimesIOError: it cannot be started.
     """
-    words = [os.fspath(word) for word in command]
+    words = [str(word) for word in command]
     environment = {**os.environ, **(env or {})}
     try:
         done = subprocess.run(  # noqa: S603 (the commands are those of the languages)

@@ -25,8 +25,8 @@ def build(
 ) -> None:
     """Build the component of a function's folder: its language is seen from its files.
 
-    function.py is Python, Cargo.toml Rust, function.c C, go.mod Go and function.js JavaScript. Nothing is compiled
-    when neither source nor tools changed. When it fails, the last good component stays.
+    function.py is Python, Cargo.toml Rust, function.c C, go.mod Go and function.js JavaScript. Nothing is
+    compiled when neither source nor tools changed. When it fails, the last good component stays.
     """
     with progress(f"building {folder.absolute().name}"):
         from limes.build import build as build_folder
@@ -35,7 +35,11 @@ def build(
     if as_json:
         write_json(built.to_json())
         return
-    how = "unchanged since it was built" if built.fresh else f"built from {built.language} in {built.seconds:.1f} s"
+    how = (
+        "unchanged since it was built"
+        if built.fresh
+        else f"built from {built.language} in {built.seconds:.1f} s"
+    )
     write_facts(
         [
             ("component", built.component),
@@ -48,7 +52,7 @@ def build(
 
 
 def find_project(path: Path) -> "Project | None":
-    """The project in a folder or of a manifest; None when there is no source, or a component is named directly."""
+    """The project in a folder or of a manifest; None without source, or for a component itself."""
     if path.is_dir() or path.suffix == ".toml":
         from limes.build.project import Project
 

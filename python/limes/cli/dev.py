@@ -48,11 +48,9 @@ def dev(
         )
     NodeClient(Home(home))  # without a node there is nothing to do
     session = _Session(folder, project, name, settings, home, as_json=as_json)
-    changed = watch.changes(project)
     try:
-        session.update()
-        for files in changed:
-            if not as_json:
+        for files in watch.changes(project):
+            if files and not as_json:
                 note(f"changed: {', '.join(str(file.relative_to(project.folder)) for file in files)}")
             session.update()
     except KeyboardInterrupt:

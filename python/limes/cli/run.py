@@ -48,7 +48,9 @@ def run(
     *,
     settings: dict[str, Any],
 ) -> None:
-    """Run a component, or a function's folder (built first). Options come before FILE; what comes after it is the function's.
+    """Run a component. Options come before FILE; what comes after it is the function's.
+
+    A folder with source is built first.
 
     A component:run function gets ARGS joined by blanks. A wasi:cli command gets ARGS, stdin, stdout and
     stderr, and its exit code becomes that of this command. An HTTP function gets the request that --method,

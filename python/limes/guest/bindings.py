@@ -1,27 +1,25 @@
 """The interfaces of WASI, as componentize-py generates them: there inside the sandbox alone.
 
-They are imported with the module, since the interpreter is kept as it is when the component is built: what has not
-been imported by then can not be imported later.
+They are imported with this module, since the interpreter is kept as it is when the component is built: what
+has not been imported by then can not be imported later.
 """
 
+from importlib import import_module
 from typing import Any
 
-Ok: Any = None
-environment: Any = None
-process: Any = None
-http: Any = None
-outgoing: Any = None
 
-try:
-    from componentize_py_types import Ok  # type: ignore[import-not-found, no-redef]
-    from wit_world.imports import (  # type: ignore[import-not-found, no-redef]
-        environment,
-        outgoing_handler as outgoing,
-        wasi_http_types as http,
-    )
-    from wit_world.imports import exit as process  # type: ignore[import-not-found, no-redef]
-except ImportError:
-    inside = False
-else:
-    inside = True
+def _import(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
+
+
+environment = _import("wit_world.imports.environment")
+process = _import("wit_world.imports.exit")
+http = _import("wit_world.imports.wasi_http_types")
+outgoing = _import("wit_world.imports.outgoing_handler")
+results = _import("componentize_py_types")
+
+inside = environment is not None
 """Whether this is inside the sandbox."""

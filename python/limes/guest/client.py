@@ -26,7 +26,8 @@ def fetch(url: str, method: str = "GET", headers: Fields = (), body: bytes | str
         body: the body; text is sent as UTF-8.
 
     Returns:
-        The response, whatever its status. Its body is read as it is asked for: ``response.content`` is all of it.
+        The response, whatever its status. Its body is read as it is asked for: ``response.content`` is all
+        of it.
 
     Raises:
         FetchError: there was no response; the message has the reason, by its name in ``wasi:http``.
@@ -43,7 +44,9 @@ def fetch(url: str, method: str = "GET", headers: Fields = (), body: bytes | str
         fields.append(("content-length", str(len(data)).encode()))
     request = bindings.http.OutgoingRequest(bindings.http.Fields.from_list(fields))
     request.set_method(_method(method))
-    request.set_scheme(bindings.http.Scheme_Https() if parts.scheme == "https" else bindings.http.Scheme_Http())
+    request.set_scheme(
+        bindings.http.Scheme_Https() if parts.scheme == "https" else bindings.http.Scheme_Http()
+    )
     request.set_authority(parts.netloc)
     request.set_path_with_query((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
     outgoing = request.body()

@@ -1,4 +1,4 @@
-"""What the generated main module is made of: the exports of each contract, in terms of the function's own names."""
+"""The exports of each contract, in terms of the function's own names: what the main module is made of."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def cli(module: Any) -> Any:
 
 
 def _refresh() -> None:
-    """Give the instance its own environment and arguments: those of the build were kept with the interpreter."""
+    """Give the instance its own environment and arguments, instead of those of the build."""
     sys.argv = bindings.environment.get_arguments() or [""]
     os.environ.clear()
     os.environ.update(bindings.environment.get_environment())
@@ -118,7 +118,7 @@ def _answer(handle: Callable[[Request], Any], request: Request, response_out: An
     outgoing = bindings.http.OutgoingResponse(bindings.http.Fields.from_list(fields))
     outgoing.set_status_code(response.status)
     body = outgoing.body()
-    bindings.http.ResponseOutparam.set(response_out, bindings.Ok(outgoing))
+    bindings.http.ResponseOutparam.set(response_out, bindings.results.Ok(outgoing))
     with body.write() as stream:
         for part in whole if whole is not None else parts:
             for start in range(0, len(part), 4096):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 import sys
 import time
@@ -10,14 +11,14 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from limes.guest.messages import Headers, Request, Response
+from limes.guest.messages import Request, Response
 
 
 def asgi(app: Callable[..., Coroutine[Any, Any, None]]) -> Callable[[Request], Response]:
     """A handler that calls an ASGI application, on an event loop of its own.
 
-    The loop has timers and tasks; sockets, threads and subprocesses are not to be had in the sandbox. What is sent
-    leaves when the application has ended.
+    The loop has timers and tasks; sockets, threads and subprocesses are not to be had in the sandbox. What
+    is sent leaves when the application has ended.
     """
 
     def handle(request: Request) -> Response:
@@ -79,9 +80,8 @@ def wsgi(app: Callable[..., Iterable[bytes]]) -> Callable[[Request], Response]:
 
 
 def is_asgi(app: Any) -> bool:
-    """Whether an application is of ASGI rather than WSGI: a coroutine function, or an object whose call is one."""
-    code = getattr(app, "__code__", None) or getattr(getattr(type(app), "__call__", None), "__code__", None)
-    return bool(code and code.co_flags & 0x80)  # CO_COROUTINE
+    """Whether an application is of ASGI rather than WSGI: calling it gives a coroutine."""
+    return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(type(app).__call__)
 
 
 def _address(request: Request) -> tuple[str, int, str]:

@@ -127,10 +127,11 @@ class Response:
         """Make a response.
 
         Args:
-            body: bytes; text, sent as UTF-8; or an iterable of either (a generator, say), whose items are sent as
-                they come.
+            body: bytes; text, sent as UTF-8; or an iterable of either (a generator, say), whose items are
+                sent as they come.
             status: the status.
-            headers: the header fields. Text without a ``content-type`` is sent as ``text/plain; charset=utf-8``.
+            headers: the header fields. Text without a ``content-type`` is sent as
+                ``text/plain; charset=utf-8``.
         """
         self.body = body
         self.status = status
