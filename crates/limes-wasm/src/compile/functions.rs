@@ -4,7 +4,7 @@
 use super::pack::{self, Pack};
 use parking_lot::Mutex;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use wasmtime::CacheStore;
@@ -25,7 +25,8 @@ pub(super) struct FunctionCache {
     packs: Vec<(Pack, AtomicBool)>,
     /// Where each function is: the pack, by its place in `packs`.
     places: HashMap<pack::Key, usize>,
-    fresh: Mutex<HashMap<pack::Key, Vec<u8>>>,
+    /// In an order, so that the same functions make the same pack.
+    fresh: Mutex<BTreeMap<pack::Key, Vec<u8>>>,
 }
 
 impl FunctionCache {
@@ -45,7 +46,7 @@ impl FunctionCache {
     }
 
     /// What was compiled meanwhile.
-    pub fn take_fresh(&self) -> HashMap<pack::Key, Vec<u8>> {
+    pub fn take_fresh(&self) -> BTreeMap<pack::Key, Vec<u8>> {
         std::mem::take(&mut self.fresh.lock())
     }
 }

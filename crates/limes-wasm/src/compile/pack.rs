@@ -1,7 +1,7 @@
 //! Files that hold the machine code of many functions.
 
 use super::key::FORMAT;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -27,7 +27,7 @@ pub(super) struct Pack {
 }
 
 /// A pack's name and content.
-pub(super) fn seal(mac_key: &[u8; 32], functions: &HashMap<Key, Vec<u8>>) -> (String, Vec<u8>) {
+pub(super) fn seal(mac_key: &[u8; 32], functions: &BTreeMap<Key, Vec<u8>>) -> (String, Vec<u8>) {
     let size: usize = functions.values().map(|code| ENTRY_HEAD + code.len()).sum();
     let mut content = Vec::with_capacity(HEAD + size + MAC);
     content.extend(MAGIC);
