@@ -42,7 +42,7 @@ PYTHON_FOLDERS := $(wildcard python tests bench guests functions/*.py examples d
 APT = { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y $(1) >/dev/null; } \
       || { echo "$(1) is missing, and only root may install it: apt-get install $(1)" >&2; exit 1; }
 
-.PHONY: help setup languages build vm qemu guests functions demo test lint format bench study study-ci docs clean
+.PHONY: help setup languages build vm qemu browser guests functions demo test lint format bench study study-ci docs clean
 
 help: ## say what there is to make
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -105,6 +105,9 @@ python/limes/_vm/limes-vmm: $(VMM_SOURCES)
 qemu: ## install QEMU, for the tests of microVMs without KVM
 	@command -v qemu-system-x86_64 >/dev/null || { $(call APT,qemu-system-x86); }
 
+browser: ## install Chromium, in which the tests look at the study's report
+	@command -v chromium >/dev/null || { $(call APT,chromium); }
+
 guests: $(SET_UP) $(WIT_BINDGEN) ## build the test guests into guests/build
 	@$(PY) guests/build.py
 
@@ -117,7 +120,7 @@ functions: $(SET_UP) ## build the functions that Limes ships into functions/buil
 demo: build guests ## run a component through the library, then through a node over HTTP, and print what each phase cost
 	@$(PY) examples/demo.py
 
-test: lint build qemu guests functions languages ## every check and every test
+test: lint build qemu browser guests functions languages ## every check and every test
 	$(CARGO) test --release --workspace
 	$(PY) -m pytest
 	@$(MAKE) study-ci
@@ -144,11 +147,11 @@ bench: build guests functions ## measure Limes, wasmtime serve and a server with
 	@$(CARGO) build --release --quiet --package limes-node --example floor
 	@$(PY) bench/run.py
 
-study: build guests functions ## measure each function in each sandbox and mode (15 minutes); writes bench/study
+study: build qemu guests functions ## measure each function in each sandbox and mode (15 minutes); writes bench/study
 	@$(PY) -m limes study --form quick --out bench/study
 	@$(PY) -m limes study check bench/study
 
-study-ci: build guests functions ## the same in three minutes, and see that every cell is filled and that the verdicts follow
+study-ci: build qemu guests functions ## the same in three minutes, and see that every cell is filled and that the verdicts follow
 	@$(PY) -m limes study --form ci --fresh --out bench/out/study-ci
 	@$(PY) -m limes study check bench/out/study-ci --require '*/wasm/*' --require '*/process/*'
 

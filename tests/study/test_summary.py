@@ -139,8 +139,13 @@ def test_emulation_is_said_of_every_cell_a_verdict_names(bench: Bench) -> None:
         },
     )
     assert (told["ready"], told["isolation"]) == (str(ready), str(qemu))
-    assert f"Mind that a microVM (qemu, warm) ran here {emulated}." in told["text"]
-    assert f"Mind that a microVM (qemu, snapshot) ran here {emulated}." in told["text"]
+    both = "a microVM (qemu, warm) and a microVM (qemu, snapshot)"
+    assert told["text"].endswith(f"Mind that {both} ran here {emulated}.")
+
+
+def test_what_is_ready_at_once_has_nothing_to_start(bench: Bench) -> None:
+    told = verdict(bench, {AOT: known(300, 1000), WARM: known(0, 1000)})
+    assert "Kept ready, a microVM (builtin, warm) has nothing to start." in told["text"]
 
 
 def test_what_is_kept_ready_is_named_only_where_it_starts_faster(bench: Bench) -> None:

@@ -36,6 +36,8 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "limes",
 }
+LEAST_MS = 1e-4
+"""Where a cell that has nothing to start is drawn: a logarithmic axis has no zero."""
 PNG_DPI = 144
 WIDTH = 10.0
 """Inches."""
@@ -72,7 +74,7 @@ def distribution(cells: Sequence[Measured], measure: str, title: str) -> Figure:
     """
     with mpl.rc_context(STYLE):
         figure, (boxes, curves) = _panels(2, height=1.4 + 0.32 * len(cells))
-        values = [np.maximum(entry.milliseconds(measure), 1e-6) for entry in cells]
+        values = [np.maximum(entry.milliseconds(measure), LEAST_MS) for entry in cells]
         names = [label(entry.cell) for entry in cells]
         colors = [COLORS[entry.cell.sandbox] for entry in cells]
         drawn = boxes.boxplot(

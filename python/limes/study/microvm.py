@@ -32,13 +32,15 @@ REST_SECONDS = 0.01
 REST_DEADLINE = 5.0
 
 
-class LargestProcess:
-    """The most memory that any one new process below this one held while the block ran: that of a machine."""
+class LargestGrowth:
+    """The most memory that any one process below this one came to hold while the block ran: that of a machine.
 
-    def __init__(self, known: set[int]) -> None:
-        """Look at none of the `known` processes."""
+    A monitor's process may be an earlier machine's, so what counts is how far each one grows.
+    """
+
+    def __init__(self) -> None:
         self.private_bytes = 0
-        self._known = known
+        self._before = {pid: private_bytes(pid) for pid in children(os.getpid())}
         self._over = threading.Event()
         self._watch = threading.Thread(target=self._look, daemon=True)
 
@@ -53,10 +55,11 @@ class LargestProcess:
     def _look(self) -> None:
         while True:
             over = self._over.is_set()
-            new = [pid for pid in children(os.getpid()) if pid not in self._known]
-            # A process that has not become its program yet still has the memory of this one.
-            held = [private_bytes(pid) for pid in new if _command_line(pid) != _command_line(os.getpid())]
-            self.private_bytes = max([self.private_bytes, *held])
+            for pid in children(os.getpid()):
+                # A process that has not become its program yet still has the memory of this one.
+                if _command_line(pid) != _command_line(os.getpid()):
+                    grown = private_bytes(pid) - self._before.get(pid, 0)
+                    self.private_bytes = max(self.private_bytes, grown)
             if over:
                 return
             self._over.wait(SAMPLE_SECONDS)
@@ -125,14 +128,13 @@ class MicrovmTarget:
             "microvm": machine,
         }
         self.caveat = virtualisation_caveat(self._cell.vmm)
-        before = set(children(os.getpid()))
         try:
             self._function = self._runtime().load(
                 self._workload.component, name=self._workload.name, **options
             )
         except InvalidArgument as error:
             raise Unavailable(error.message, operation="study") from error
-        with LargestProcess(before) as largest:
+        with LargestGrowth() as largest:
             self._workload.call.of(self._function)
         self._resident = largest.private_bytes
 

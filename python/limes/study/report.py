@@ -111,7 +111,7 @@ class Page:
                 )
         note = (
             "Box: the middle half of the calls; line: median; whiskers: 5th and 95th percentile. "
-            "Logarithmic axes."
+            "Logarithmic axes; what has nothing to start is drawn at 0.1 µs."
         )
         return f"<p>{note}</p>" + "\n".join(parts) if parts else ""
 

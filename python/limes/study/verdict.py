@@ -16,6 +16,9 @@ COLD_MODES = ("jit", "tiered", "aot", "end-to-end", "snapshot")
 READY_MODES = ("pre-instantiated", "reused", "pre-configured", "reset", "warm")
 """Modes that hold memory, or a process, while nobody calls."""
 
+NOTHING_MS = 1e-4
+"""A start shorter than this is none."""
+
 NAMES = {
     "process": "a native process",
     "wasm": "Wasm",
@@ -137,6 +140,8 @@ def _ready(winner: Cell, own: Filled, facts: dict[str, Any]) -> str:
     if cold >= own[winner]["cold_ms"]["value"]:
         return ""
     facts |= {"ready": str(ready), "ready_cold_ms": cold}
+    if cold < NOTHING_MS:
+        return f"Kept ready, {name_of(ready)} has nothing to start."
     return f"Kept ready, {name_of(ready)} starts in {milliseconds(cold)}."
 
 
@@ -155,10 +160,12 @@ def _isolation(winner: Cell, own: Filled, facts: dict[str, Any]) -> str:
 def _caveats(facts: Mapping[str, Any], own: Filled) -> str:
     """What must be said of any cell that this verdict names, once each."""
     named = [Cell.parse(facts[key]) for key in ("use", "against", "ready", "isolation") if key in facts]
+    told: dict[str, list[str]] = {}
+    for cell in dict.fromkeys(named):
+        if caveat := own[cell]["caveat"]:
+            told.setdefault(caveat, []).append(name_of(cell))
     return " ".join(
-        f"Mind that {name_of(cell)} ran here {_where(own[cell]['caveat'])}."
-        for cell in dict.fromkeys(named)
-        if own[cell]["caveat"]
+        f"Mind that {' and '.join(cells)} ran here {_where(caveat)}." for caveat, cells in told.items()
     )
 
 

@@ -12,19 +12,24 @@ from typing import Any
 from limes.errors import LimesError, Unavailable
 from limes.invocation import Invocation
 from limes.runtime import Runtime
+from limes.study.experiments.node import allow_many_files
 from limes.study.experiments.sandboxes import in_each
 from limes.study.process import children, private_bytes
 from limes.study.statistics import rounded
 
 COUNTS = {
-    "ci": (10, 100, 500),
-    "quick": (10, 100, 1000, 2000, 5000, 10_000),
-    "full": (10, 100, 1000, 2000, 5000, 10_000),
+    ("ci", "wasm"): (10, 100, 500),
+    ("ci", "microvm"): (10, 50),
+    ("quick", "wasm"): (10, 100, 1000, 2000, 5000, 10_000),
+    ("quick", "microvm"): (10, 100, 1000, 2000),
+    ("full", "wasm"): (10, 100, 1000, 2000, 5000, 10_000),
+    ("full", "microvm"): (10, 100, 1000, 2000, 5000, 10_000),
 }
+"""By form and sandbox: machines take some milliseconds each."""
 KEEP_FREE = 0.15
 """The part of the machine's memory that is left to others."""
-MACHINE_MEMORY = "16MiB"
-"""Of a virtual machine; the sandbox counts all of it, however little is touched."""
+BUDGET = ("LIMES_MICROVM_MEMORY", "1TiB")
+"""What all machines may take: the sandbox counts all memory of each, this experiment looks at what is touched."""
 SETTLE_SECONDS = 10.0
 START_SECONDS = 0.02
 """How long one instance may take to start, on average."""
@@ -61,11 +66,13 @@ class Density:
         }
 
     def _of(self, sandbox: str, work: Path, ended: list[str]) -> list[dict[str, Any]]:
-        counts = COUNTS[self.form]
+        counts = COUNTS[self.form, sandbox]
         options: dict[str, Any] = {}
         if sandbox != "wasm":
-            options = {"sandbox": sandbox, "microvm": {"memory": MACHINE_MEMORY}}
+            options = {"sandbox": sandbox}
         known = set(children(os.getpid()))
+        os.environ.setdefault(*BUDGET)
+        allow_many_files()
         # Slots are for instances in process, and each reserves address space.
         runtime = Runtime(work / "cache", slots=counts[-1] if sandbox == "wasm" else None)
         component = (files("limes.study") / "data" / "waiting.wat").read_bytes()

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from limes.errors import Unavailable
+from limes.errors import LimesError, Unavailable
 from limes.runtime import Function, Runtime
 from limes.study.experiments.sandboxes import in_each
 from limes.study.statistics import median, rounded
@@ -45,8 +45,9 @@ class InputOutput:
                 "project's folder",
                 operation="study",
             )
+        failed: list[str] = []
         with _server() as port:
-            rows, missing = in_each(lambda sandbox: self._of(sandbox, built, work, port))
+            rows, missing = in_each(lambda sandbox: self._of(sandbox, built, work, port, failed))
         told = [
             f"{row['what']} in {row['sandbox']}: {milliseconds(row['median_ms'])} a call, "
             f"{row['mib_per_second']:.4g} MiB/s."
@@ -55,11 +56,13 @@ class InputOutput:
         return {
             "title": self.title,
             "question": self.question,
-            "finding": " ".join([*told, *missing]),
+            "finding": " ".join([*told, *failed, *missing]),
             "rows": rows,
         }
 
-    def _of(self, sandbox: str, built: Path, work: Path, port: int) -> list[dict[str, Any]]:
+    def _of(
+        self, sandbox: str, built: Path, work: Path, port: int, failed: list[str]
+    ) -> list[dict[str, Any]]:
         runtime = Runtime(work / "cache")
         base: dict[str, Any] = {**ROOM, "request": "64MiB", "response": "64MiB"}
         if sandbox != "wasm":
@@ -84,7 +87,13 @@ class InputOutput:
             ("fetching over HTTP", FETCHED_BYTES, lambda: _fetched(client, port)),
             ("echoing a body", BODY_BYTES, lambda: len(echo.http("POST", "/", (), body).body)),
         ]
-        return [self._case(sandbox, what, size, call) for what, size, call in cases]
+        rows = []
+        for what, size, call in cases:
+            try:
+                rows.append(self._case(sandbox, what, size, call))
+            except LimesError as error:
+                failed.append(f"{what.capitalize()} in {sandbox} failed: {error.message.rstrip('.')}.")
+        return rows
 
     def _case(self, sandbox: str, what: str, size: int, call: Callable[[], int]) -> dict[str, Any]:
         seconds = []

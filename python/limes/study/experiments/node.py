@@ -21,6 +21,8 @@ from limes.study.workloads import Call, Workload
 
 NAME = "studied"
 START_SECONDS = 60.0
+MANY_FILES = 65_536
+"""For thousands of connections, or of machines with some files each."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -83,7 +85,7 @@ def node(home: Path) -> Iterator[Node]:
     Raises:
         Unavailable: it did not start.
     """
-    _allow_many_files()
+    allow_many_files()
     command = [sys.executable, "-m", "limes", "serve", "--home", str(home), "--json"]
     command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
     home.mkdir(parents=True, exist_ok=True)
@@ -134,9 +136,9 @@ def _address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _allow_many_files() -> None:
-    """A thousand connections need as many files, here and in the node, which gets the limit from here."""
+def allow_many_files() -> None:
+    """Raise this process's limit of open files; a node that is started gets it from here."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(hard, 16_384) if hard != resource.RLIM_INFINITY else 16_384
+    wanted = min(hard, MANY_FILES) if hard != resource.RLIM_INFINITY else MANY_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
