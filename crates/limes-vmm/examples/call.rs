@@ -13,6 +13,9 @@ fn main() -> Result<(), Failure> {
     let [_, vmm, unikernel, component, export, argument, ..] = &args[..] else { return Err("see the source".into()) };
     let rounds: u32 = args.get(6).map_or(Ok(20), |rounds| rounds.parse())?;
     let artifact = compile(&std::fs::read(component)?)?;
+    if let Some(path) = std::env::var_os("LIMES_ARTIFACT") {
+        std::fs::write(path, &artifact)?;
+    }
     let image = Image::build(&std::fs::read(unikernel)?, &artifact, 192 << 20)?;
     let load = ToGuest::Load {
         version: VERSION,
