@@ -23,6 +23,10 @@ const WARM: u32 = 2;
 /// How long a machine may take that is made before any request waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Failures of a first machine that are not the function's own doing, or that each call would meet.
+const STARTS_NOWHERE: [ErrorKind; 4] =
+    [ErrorKind::Unavailable, ErrorKind::Overloaded, ErrorKind::BadComponent, ErrorKind::UnsupportedContract];
+
 /// What all machines of a function are told first.
 pub(crate) struct Loading {
     pub contract: Contract,
@@ -122,9 +126,7 @@ impl Pool {
         match first? {
             Ok(machine) if pool.uses_snapshot() => pool.keep(machine).await?,
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Unavailable || error.kind() == ErrorKind::Overloaded => {
-                return Err(error);
-            }
+            Err(error) if STARTS_NOWHERE.contains(&error.kind()) => return Err(error),
             // It is the function's own failure, which each of its calls reports.
             Err(_) => pool.not_ahead.store(true, Ordering::Relaxed),
         }
