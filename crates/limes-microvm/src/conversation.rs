@@ -124,9 +124,21 @@ impl Conversation {
             ToHost::Output(stream, bytes) => self.output(stream, bytes)?,
             ToHost::Ask(ask) => {
                 let Self { machine, watch, timer, answer, services, .. } = self;
-                let asked = services.answer(ask, &answer.window);
-                let reply = guard(timer, watch, &*machine.monitor, asked).await??;
-                if let Some(error) = watch.interruption() {
+                let Machine { channel, monitor, .. } = machine;
+                let asked = async {
+                    tokio::select! {
+                        biased;
+                        reply = services.answer(ask, &answer.window) => Ok(reply),
+                        // A guest that waits for an answer says nothing; a machine that dies meanwhile is not waited for.
+                        heard = channel.next() => Err(heard),
+                    }
+                };
+                let reply = match guard(timer, watch, &**monitor, asked).await? {
+                    Ok(reply) => reply?,
+                    Err(Ok(_)) => return Err(garbage("a message while a question of its own was open")),
+                    Err(Err(failure)) => return Err(self.lost(&failure)),
+                };
+                if let Some(error) = self.watch.interruption() {
                     return Err(error);
                 }
                 self.credit();

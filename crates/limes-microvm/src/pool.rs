@@ -32,6 +32,8 @@ pub(crate) struct Loading {
     pub contract: Contract,
     pub export: String,
     pub limits: Arc<Limits>,
+    /// The program's name and the granted arguments.
+    pub args: Vec<String>,
     pub env: Vec<(String, String)>,
     pub tsc_hz: u64,
 }
@@ -191,7 +193,10 @@ impl Pool {
         let ahead = self.configured.lock().pop();
         let (configured, lease) = match ahead {
             Some(ahead) => ahead,
-            None => (self.template.configure(phases.clone()).await?, self.lease(deadline).await?),
+            None => {
+                let lease = self.lease(deadline).await?;
+                (self.template.configure(phases.clone()).await?, lease)
+            }
         };
         self.refill();
         let (mut channel, mut monitor) = configured.start(phases.clone()).await?;
@@ -210,7 +215,7 @@ impl Pool {
         services: &mut Services,
         watch: &Watch,
     ) -> Result<Duration> {
-        let Loading { contract, export, limits, env, tsc_hz } = &self.loading;
+        let Loading { contract, export, limits, args, env, tsc_hz } = &self.loading;
         channel.send(&ToGuest::Load {
             version: VERSION,
             contract: shape(*contract),
@@ -222,6 +227,7 @@ impl Pool {
                 stack: limits.stack,
                 handles: limits.handles,
             },
+            args: args.iter().map(String::as_str).collect(),
             env: env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
             tsc_hz: *tsc_hz,
             seed: rand::random(),

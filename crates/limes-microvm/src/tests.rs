@@ -144,6 +144,7 @@ where
             contract,
             export: "x".into(),
             limits: limits.clone(),
+            args: Vec::new(),
             env: Vec::new(),
             tsc_hz: 1_000_000_000,
         },
