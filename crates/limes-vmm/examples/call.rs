@@ -10,7 +10,9 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().collect();
-    let [_, vmm, unikernel, component, export, argument, ..] = &args[..] else { return Err("see the source".into()) };
+    let [_, vmm, unikernel, component, export, argument, ..] = &args[..] else {
+        return Err("see the source".into());
+    };
     let rounds: u32 = args.get(6).map_or(Ok(20), |rounds| rounds.parse())?;
     let artifact = compile(&std::fs::read(component)?)?;
     if let Some(path) = std::env::var_os("LIMES_ARTIFACT") {
@@ -21,8 +23,15 @@ fn main() -> Result<(), Failure> {
         version: VERSION,
         contract: Contract::Run,
         export,
-        limits: Limits { memory: 128 << 20, table_elements: 100_000, instances: 64, stack: 512 << 10, handles: 1024 },
+        limits: Limits {
+            memory: 128 << 20,
+            table_elements: 100_000,
+            instances: 64,
+            stack: 512 << 10,
+            handles: 1024,
+        },
         env: vec![],
+        args: vec!["function"],
         tsc_hz: 1_000_000_000,
         seed: [1; 32],
         wall_clock: 0,
