@@ -1,5 +1,8 @@
 //! The ways in.
 
+mod entry;
+mod machine;
+mod virtio;
 mod vmm;
 
 use crate::{Machine, arena, channel, heap};
