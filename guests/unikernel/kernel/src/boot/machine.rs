@@ -54,7 +54,10 @@ unsafe fn pvh_memory(info: *const u8) -> u64 {
     unsafe {
         let table = read::<u64>(info, 40) as usize as *const u8;
         let entries = read::<u32>(info, 48) as usize;
-        end_of((0..entries).map(|at| (read(table, at * 24), read(table, at * 24 + 8), read(table, at * 24 + 16))))
+        end_of(
+            (0..entries)
+                .map(|at| (read(table, at * 24), read(table, at * 24 + 8), read(table, at * 24 + 16))),
+        )
     }
 }
 
@@ -78,7 +81,9 @@ unsafe fn linux_memory(info: *const u8) -> u64 {
 fn end_of(entries: impl Iterator<Item = (u64, u64, u32)>) -> u64 {
     const KERNEL: u64 = 2 << 20;
     entries
-        .filter(|(start, length, kind)| *kind == 1 && (*start..start.saturating_add(*length)).contains(&KERNEL))
+        .filter(|(start, length, kind)| {
+            *kind == 1 && (*start..start.saturating_add(*length)).contains(&KERNEL)
+        })
         .map(|(start, length, _)| start.saturating_add(length))
         .next()
         .unwrap_or(0)

@@ -1,5 +1,6 @@
 //! The ways in.
 
+mod device;
 mod entry;
 mod machine;
 mod virtio;

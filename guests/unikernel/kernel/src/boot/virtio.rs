@@ -1,5 +1,6 @@
 //! The channel over virtio: vsock on Firecracker, the console on QEMU.
 
+use super::device::Device;
 use crate::arena;
 use crate::channel::Transport;
 use alloc::boxed::Box;
@@ -28,6 +29,7 @@ pub(super) fn find(addresses: impl Iterator<Item = usize>) -> Box<dyn Transport>
         let Some(header) = NonNull::new(address as *mut VirtIOHeader) else { continue };
         // SAFETY: the addresses are those where the VMM puts devices; memory without one reads as none.
         let Ok(device) = (unsafe { MmioTransport::new(header, REGISTERS) }) else { continue };
+        let device = Device(device);
         match device.device_type() {
             DeviceType::Socket => {
                 if let Ok(socket) = VirtIOSocket::<Identity, _>::new(device) {
@@ -73,7 +75,7 @@ unsafe impl Hal for Identity {
     unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}
 }
 
-struct Console(VirtIOConsole<Identity, MmioTransport<'static>>);
+struct Console(VirtIOConsole<Identity, Device>);
 
 impl Transport for Console {
     fn send(&mut self, bytes: &[u8]) {
@@ -102,13 +104,13 @@ impl Transport for Console {
 }
 
 struct Vsock {
-    manager: VsockConnectionManager<Identity, MmioTransport<'static>>,
+    manager: VsockConnectionManager<Identity, Device>,
     port: u32,
     connected: bool,
 }
 
 impl Vsock {
-    fn new(manager: VsockConnectionManager<Identity, MmioTransport<'static>>) -> Self {
+    fn new(manager: VsockConnectionManager<Identity, Device>) -> Self {
         let mut vsock = Self { manager, port: FIRST_PORT, connected: false };
         vsock.connect();
         vsock
