@@ -94,7 +94,7 @@ def _keeps_answering(node: Node) -> Iterator[None]:
     assert set(answers) == {(200, b"Hello, World!\n")}
 
 
-@pytest.fixture(params=["wasm", "microvm"])
+@pytest.fixture(scope="session", params=["wasm", "microvm"])
 def sandbox(request: pytest.FixtureRequest, cache_dir: Path) -> str:
     """Each sandbox in turn; machines are skipped with the reason where none runs."""
     if request.param == "microvm":

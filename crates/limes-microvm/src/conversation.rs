@@ -8,7 +8,7 @@ use crate::services::Services;
 use crate::timer::Timer;
 use crate::watch::Watch;
 use limes_channel::{Decode, MAX_CHUNK, Output as Written, ToGuest, ToHost, WINDOW};
-use limes_core::{Contract, Error, Limits, LogStream, Phase, Result};
+use limes_core::{Contract, Error, ErrorKind, Limits, LogStream, Phase, Result};
 use parking_lot::Mutex;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub(crate) struct Conversation {
     /// Bytes of answer that the guest sent and was not credited.
     pub open: u64,
     pub written: [u64; 2],
+    /// The guest said that its response body will not be complete.
+    pub broken: Option<Error>,
 }
 
 /// What a message means for the call.
@@ -162,14 +164,18 @@ impl Conversation {
             }
             ToHost::Finished(trailers) => self.answer.finished(&trailers)?,
             ToHost::Broken(text) => {
+                // Why it broke comes with the end.
                 let message =
                     format!("the function did not finish its response body as it announced: {text}");
-                let error = Error::new(limes_core::ErrorKind::GuestFailure, "run guest", message);
-                return Err(self.watch.blame_denial(error));
+                let error = Error::new(ErrorKind::GuestFailure, "run guest", message);
+                self.broken.get_or_insert(error);
             }
             ToHost::Done(outcome) => {
                 let outcome = translate(&outcome, self.contract, &self.limits, &self.watch);
-                return Ok(Step::Over(outcome));
+                return Ok(Step::Over(match self.broken.take() {
+                    Some(broken) => outcome.and_then(|_| Err(self.watch.blame_denial(broken))),
+                    None => outcome,
+                }));
             }
             ToHost::Ready { .. } | ToHost::Head(_) | ToHost::Chunk(_) => {
                 return Err(garbage("a message that does not belong in a call"));

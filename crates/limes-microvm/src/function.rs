@@ -80,6 +80,7 @@ impl MicroVmFunction {
             timer,
             open: 0,
             written: [0; 2],
+            broken: None,
         };
         let running = Running { code: Some(Box::pin(conversation.hold())), watch: watch.clone() };
         if self.contract.is_http() {

@@ -130,7 +130,13 @@ impl Running {
         let process = Process::start("Firecracker", command, &place)?;
         let mut running =
             Self { process, place, listener, binary: binary.to_owned(), folder: folder.clone() };
-        if tokio::time::timeout(PATIENCE, opened.wait()).await.is_err() {
+        let opened = tokio::time::timeout(PATIENCE, async {
+            tokio::select! {
+                opened = opened.wait() => opened,
+                _ = running.process.ended() => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            }
+        });
+        if !matches!(opened.await, Ok(Ok(()))) {
             return Err(unavailable(format!("it did not open its API{}", running.process.why())));
         }
         phases.record(Phase::Process, begun.elapsed());
@@ -147,11 +153,18 @@ impl Running {
 
     /// The guest's connection.
     async fn accept(mut self) -> Result<(Channel, Box<dyn Monitor>)> {
-        let accepted = tokio::time::timeout(PATIENCE, self.listener.accept()).await;
-        let socket = match accepted {
-            Ok(Ok((socket, _))) => socket,
+        let accepted = tokio::time::timeout(PATIENCE, async {
+            tokio::select! {
+                accepted = self.listener.accept() => accepted.map(Some),
+                ended = self.process.ended() => ended.map(|()| None),
+            }
+        });
+        let socket = match accepted.await {
+            Ok(Ok(Some((socket, _)))) => socket,
             Ok(Err(error)) => return Err(unavailable("cannot accept its guest".into()).from_source(error)),
-            Err(_) => return Err(unavailable(format!("its guest did not connect{}", self.process.why()))),
+            Ok(Ok(None)) | Err(_) => {
+                return Err(unavailable(format!("its guest did not connect{}", self.process.why())));
+            }
         };
         Ok((Channel::new(Link::Socket(socket)), Box::new(self)))
     }

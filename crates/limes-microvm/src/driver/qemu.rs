@@ -133,12 +133,18 @@ impl Images {
         let both = async {
             let (channel, _) = console.accept().await?;
             let (control, _) = control.accept().await?;
-            Ok((channel, control))
+            Ok(Some((channel, control)))
         };
-        let (channel, control) = match tokio::time::timeout(PATIENCE, both).await {
-            Ok(Ok(both)) => both,
+        let connected = tokio::time::timeout(PATIENCE, async {
+            tokio::select! {
+                both = both => both,
+                ended = process.ended() => ended.map(|()| None),
+            }
+        });
+        let (channel, control) = match connected.await {
+            Ok(Ok(Some(both))) => both,
             Ok(Err(error)) => return Err(failed(error)),
-            Err(_) => return Err(unavailable(format!("it did not connect{}", process.why()))),
+            Ok(Ok(None)) | Err(_) => return Err(unavailable(format!("it did not connect{}", process.why()))),
         };
         let mut running = Running {
             process,
