@@ -1,4 +1,4 @@
-//! Links the kernel's way: no C runtime, everything where the machine expects it.
+//! Links the way of the kernel: no C runtime, everything where the machine expects it.
 
 fn main() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../kernel/kernel.ld");

@@ -3,6 +3,7 @@
 use super::device::Device;
 use crate::arena;
 use crate::channel::Transport;
+use crate::clock;
 use alloc::boxed::Box;
 use core::ptr::NonNull;
 use virtio_drivers::device::console::VirtIOConsole;
@@ -19,6 +20,9 @@ const HOST: VsockAddr = VsockAddr { cid: 2, port: 1234 };
 
 /// The guest's port of its first connection; each later one has the next.
 const FIRST_PORT: u32 = 1024;
+
+/// Cycles between two looks at whether the host still knows the connection: about a millisecond.
+const PROBE: u64 = 2_000_000;
 
 /// Bytes that may wait to be read.
 const BUFFER: u32 = 64 << 10;
@@ -107,11 +111,13 @@ struct Vsock {
     manager: VsockConnectionManager<Identity, Device>,
     port: u32,
     connected: bool,
+    /// When the connection was last looked at, in cycles.
+    probed: u64,
 }
 
 impl Vsock {
     fn new(manager: VsockConnectionManager<Identity, Device>) -> Self {
-        let mut vsock = Self { manager, port: FIRST_PORT, connected: false };
+        let mut vsock = Self { manager, port: FIRST_PORT, connected: false, probed: 0 };
         vsock.connect();
         vsock
     }
@@ -167,5 +173,11 @@ impl Transport for Vsock {
 
     fn wait(&mut self) {
         core::hint::spin_loop();
+        // A machine that was restored meanwhile has a connection that nobody knows: a packet on it is answered by a reset, and then it
+        // is made anew. The VMM says nothing by itself.
+        if clock::cycles().wrapping_sub(self.probed) > PROBE {
+            self.probed = clock::cycles();
+            let _ = self.manager.update_credit(HOST, self.port);
+        }
     }
 }
