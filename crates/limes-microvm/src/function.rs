@@ -179,9 +179,11 @@ impl Function for MicroVmFunction {
     }
 }
 
+type Code = Pin<Box<dyn Future<Output = Result<(i32, Machine)>> + Send>>;
+
 /// A guest on its way. Dropped, it ends with its machine.
 struct Running {
-    code: Option<Pin<Box<dyn Future<Output = Result<(i32, Machine)>> + Send>>>,
+    code: Option<Code>,
     watch: Arc<Watch>,
 }
 

@@ -168,7 +168,7 @@ impl Configured for Loaded {
     fn start(self: Box<Self>, _: Phases) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
         // It runs once there is something to read for it.
         Box::pin(async move {
-            let mut channel = Channel::new(Link::Ring(self.ring));
+            let mut channel = Channel::new(Link::Ring(Box::new(self.ring)));
             channel.attach().map_err(lost)?;
             Ok((channel, Box::new(self.monitor) as Box<dyn Monitor>))
         })
@@ -179,7 +179,7 @@ impl Snapshot for State {
     fn restore(&self, phases: Phases) -> BoxFuture<'_, Result<(Channel, Box<dyn Monitor>)>> {
         Box::pin(async move {
             let Loaded { ring, monitor } = self.load(&phases).await?;
-            Ok((Channel::new(Link::Ring(ring)), Box::new(monitor) as Box<dyn Monitor>))
+            Ok((Channel::new(Link::Ring(Box::new(ring))), Box::new(monitor) as Box<dyn Monitor>))
         })
     }
 }
