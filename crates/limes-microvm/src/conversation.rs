@@ -93,7 +93,10 @@ impl Conversation {
                 Ok(Some(payload)) => return Ok(payload),
                 Ok(None) => {
                     self.credit();
-                    self.flush().await?;
+                    let Self { machine, watch, timer, .. } = self;
+                    let Machine { channel, monitor, .. } = machine;
+                    // A guest that has said all and gone needs no credit; what it said is still to be read.
+                    let _ = guard(timer, watch, &**monitor, channel.flush()).await?;
                 }
                 Err(failure) => return Err(self.lost(&failure)),
             }

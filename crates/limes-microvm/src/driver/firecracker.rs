@@ -172,7 +172,7 @@ impl Running {
 
 async fn request(place: &Place, method: &str, path: &str, body: &Value) -> Result<()> {
     let failed = |error: &dyn std::fmt::Display| unavailable(format!("{method} {path} failed: {error}"));
-    let socket = UnixStream::connect(place.join(API)).await.map_err(|error| failed(&error))?;
+    let socket = connect(&place.join(API)).await.map_err(|error| failed(&error))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(|error| failed(&error))?;
     let request = http::Request::builder()
@@ -210,6 +210,18 @@ async fn request(place: &Place, method: &str, path: &str, body: &Value) -> Resul
     let said: Value = serde_json::from_slice(&body).unwrap_or_default();
     let said = said["fault_message"].as_str().unwrap_or("no reason given").to_owned();
     Err(failed(&format!("{status}: {said}")))
+}
+
+/// Connects to an API whose socket is there. Between its making and the process listening on it a connection is refused, and nothing tells of that moment.
+async fn connect(path: &Path) -> std::io::Result<UnixStream> {
+    let mut left = 100;
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused && left > 0 => left -= 1,
+            connected => return connected,
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 impl Configured for Running {
