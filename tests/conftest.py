@@ -119,7 +119,7 @@ class Node:
         answer: dict[str, Any] = self.json("deploy", path, *named, *options)
         return answer
 
-    def put(self, component: str | Path, name: str, limits: dict[str, Any]) -> None:
+    def put(self, component: str | Path, name: str, limits: dict[str, Any], sandbox: str = "wasm") -> None:
         """Deploy by the admin API itself: as `deploy`, without starting a process for it."""
         path = component if isinstance(component, Path) else guest_path(component)
         answer = httpx.put(
@@ -128,7 +128,7 @@ class Node:
             headers={
                 **self.authorization,
                 "Content-Type": "application/wasm",
-                "Limes-Config": json.dumps({"limits": limits}),
+                "Limes-Config": json.dumps({"limits": limits, "sandbox": sandbox}),
             },
             timeout=DEADLINE,
         )

@@ -1,13 +1,17 @@
 """Each hostile guest ends in the right error, and the functions beside it keep answering."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
 from tests.conftest import DEADLINE, Node, eventually
+
+from limes import Runtime
 
 
 class Hostile(NamedTuple):
@@ -90,9 +94,19 @@ def _keeps_answering(node: Node) -> Iterator[None]:
     assert set(answers) == {(200, b"Hello, World!\n")}
 
 
-def _deploy(node: Node, hostile: Hostile) -> str:
-    name = f"hostile-{[*WHOLE, *CUT].index(hostile)}"
-    node.put(hostile.guest, name, hostile.limits)
+@pytest.fixture(scope="session", params=["wasm", "microvm"])
+def sandbox(request: pytest.FixtureRequest, cache_dir: Path) -> str:
+    """Each sandbox in turn; machines are skipped with the reason where none runs."""
+    if request.param == "microvm":
+        probed = json.loads(Runtime(cache_dir).engine.microvms())
+        if not any(found["works"] for found in probed):
+            pytest.skip(f"no microVM runs here: {probed}")
+    return str(request.param)
+
+
+def _deploy(node: Node, hostile: Hostile, sandbox: str) -> str:
+    name = f"hostile-{sandbox}-{[*WHOLE, *CUT].index(hostile)}"
+    node.put(hostile.guest, name, hostile.limits, sandbox)
     return name
 
 
@@ -102,8 +116,10 @@ def _nothing_runs(node: Node) -> bool:
 
 
 @pytest.mark.parametrize("hostile", WHOLE, ids=_id)
-def test_a_hostile_guest_ends_in_its_error_beside_a_healthy_one(healthy: Node, hostile: Hostile) -> None:
-    url = healthy.function_url(_deploy(healthy, hostile), hostile.query)
+def test_a_hostile_guest_ends_in_its_error_beside_a_healthy_one(
+    healthy: Node, hostile: Hostile, sandbox: str
+) -> None:
+    url = healthy.function_url(_deploy(healthy, hostile, sandbox), hostile.query)
     with _keeps_answering(healthy), httpx.Client(timeout=30) as client:
         for _ in range(2):
             response = client.post(url, content=hostile.body)
@@ -124,16 +140,18 @@ def _is_cut(node: Node, name: str, hostile: Hostile) -> bool:
 
 
 @pytest.mark.parametrize("hostile", CUT, ids=_id)
-def test_a_response_that_cannot_be_finished_is_cut(healthy: Node, hostile: Hostile) -> None:
-    name = _deploy(healthy, hostile)
+def test_a_response_that_cannot_be_finished_is_cut(healthy: Node, hostile: Hostile, sandbox: str) -> None:
+    name = _deploy(healthy, hostile, sandbox)
     with _keeps_answering(healthy):
         assert _is_cut(healthy, name, hostile)
     eventually(lambda: _nothing_runs(healthy), "the end of the guest")
 
 
 @pytest.mark.parametrize("hostile", CUT, ids=_id)
-def test_a_response_that_was_cut_is_logged_with_its_error(healthy: Node, hostile: Hostile) -> None:
-    name = _deploy(healthy, hostile)
+def test_a_response_that_was_cut_is_logged_with_its_error(
+    healthy: Node, hostile: Hostile, sandbox: str
+) -> None:
+    name = _deploy(healthy, hostile, sandbox)
     assert _is_cut(healthy, name, hostile)
     eventually(
         lambda: hostile.kind in healthy.limes("logs", name).stdout.decode(),
@@ -142,9 +160,11 @@ def test_a_response_that_was_cut_is_logged_with_its_error(healthy: Node, hostile
     )
 
 
-def test_many_hostile_guests_at_once_leave_the_node_serving(healthy: Node) -> None:
+def test_many_hostile_guests_at_once_leave_the_node_serving(healthy: Node, sandbox: str) -> None:
     names = [
-        _deploy(healthy, hostile) for hostile in WHOLE if hostile.guest in ("spin", "memory_bomb", "recurse")
+        _deploy(healthy, hostile, sandbox)
+        for hostile in WHOLE
+        if hostile.guest in ("spin", "memory_bomb", "recurse")
     ]
     statuses: list[int] = []
 

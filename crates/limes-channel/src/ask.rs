@@ -162,11 +162,12 @@ macro_rules! forwarded {
     ($($interface:literal { $($function:literal)* })*) => {
         /// The functions of WASI 0.2 that a guest cannot do itself, as `(interface, function)`.
         ///
-        /// Arguments and results are values of WIT, each written as postcard writes the Rust type of the same shape: `u8`, `s8` and `bool` one
-        /// byte, wider integers and lengths as varints (signed ones zigzag), `f32` and `f64` in little endian, `char` and `string` as UTF-8
-        /// with a length, `list` with a length, records and tuples field after field, `variant`, `enum` and `result` a varint of the case (`ok` 0, `err`
-        /// 1) and its payload, `option` 0 or 1 and the value, `flags` a varint with the first flag as the lowest bit, handles (`own` and
-        /// `borrow`) a varint of the host's handle. Of a method, `self` is the first argument. A function without a result answers nothing.
+        /// Arguments and results are values of WIT, each written as postcard writes the Rust type of the same shape: `u8`, `s8` and `bool`
+        /// as one byte, wider integers and lengths as varints (signed ones zigzag), `f32` and `f64` in little endian, `char` and `string`
+        /// as UTF-8 with a length, `list` with a length, records and tuples field after field, `variant`, `enum` and `result` as a varint
+        /// of the case (`ok` is 0, `err` is 1) with its payload, `option` as 0, or 1 and the value, `flags` as a varint with the first flag
+        /// as the lowest bit, and handles (`own` and `borrow`) as a varint of the host's handle. Of a method, `self` is the first argument.
+        /// A function without a result answers nothing.
         pub const FORWARDED: &[(&str, &str)] = &[$($(($interface, $function),)*)*];
     };
 }

@@ -67,6 +67,9 @@ pub enum ToGuest<'a> {
         /// The environment that was granted.
         #[serde(borrow)]
         env: Vec<(&'a str, &'a str)>,
+        /// The program's name and the arguments that were granted; a command's call brings its own.
+        #[serde(borrow)]
+        args: Vec<&'a str>,
         /// Cycles a second of the time stamp counter.
         tsc_hz: u64,
         /// Seed of what is random before the first call.

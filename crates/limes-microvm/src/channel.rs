@@ -21,7 +21,7 @@ pub(crate) enum Link {
     /// One that is not.
     Parked(std::os::unix::net::UnixStream),
     /// Memory shared with the guest.
-    Ring(Ring),
+    Ring(Box<Ring>),
     /// Between two of these.
     Lost,
 }
@@ -97,7 +97,7 @@ impl Channel {
     /// The ring and the monitor behind it, on the built-in one.
     pub fn ring(&mut self) -> Option<&mut Ring> {
         match &mut self.link {
-            Link::Ring(ring) => Some(ring),
+            Link::Ring(ring) => Some(&mut **ring),
             _ => None,
         }
     }

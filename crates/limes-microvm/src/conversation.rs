@@ -8,7 +8,7 @@ use crate::services::Services;
 use crate::timer::Timer;
 use crate::watch::Watch;
 use limes_channel::{Decode, MAX_CHUNK, Output as Written, ToGuest, ToHost, WINDOW};
-use limes_core::{Contract, Error, Limits, LogStream, Phase, Result};
+use limes_core::{Contract, Error, ErrorKind, Limits, LogStream, Phase, Result};
 use parking_lot::Mutex;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub(crate) struct Conversation {
     /// Bytes of answer that the guest sent and was not credited.
     pub open: u64,
     pub written: [u64; 2],
+    /// The guest said that its response body will not be complete.
+    pub broken: Option<Error>,
 }
 
 /// What a message means for the call.
@@ -91,7 +93,10 @@ impl Conversation {
                 Ok(Some(payload)) => return Ok(payload),
                 Ok(None) => {
                     self.credit();
-                    self.flush().await?;
+                    let Self { machine, watch, timer, .. } = self;
+                    let Machine { channel, monitor, .. } = machine;
+                    // A guest that has said all and gone needs no credit; what it said is still to be read.
+                    let _ = guard(timer, watch, &**monitor, channel.flush()).await?;
                 }
                 Err(failure) => return Err(self.lost(&failure)),
             }
@@ -124,9 +129,21 @@ impl Conversation {
             ToHost::Output(stream, bytes) => self.output(stream, bytes)?,
             ToHost::Ask(ask) => {
                 let Self { machine, watch, timer, answer, services, .. } = self;
-                let asked = services.answer(ask, &answer.window);
-                let reply = guard(timer, watch, &*machine.monitor, asked).await??;
-                if let Some(error) = watch.interruption() {
+                let Machine { channel, monitor, .. } = machine;
+                let asked = async {
+                    tokio::select! {
+                        biased;
+                        reply = services.answer(ask, &answer.window) => Ok(reply),
+                        // A guest that waits for an answer says nothing; a machine that dies meanwhile is not waited for.
+                        heard = channel.next() => Err(heard),
+                    }
+                };
+                let reply = match guard(timer, watch, &**monitor, asked).await? {
+                    Ok(reply) => reply?,
+                    Err(Ok(_)) => return Err(garbage("a message while a question of its own was open")),
+                    Err(Err(failure)) => return Err(self.lost(&failure)),
+                };
+                if let Some(error) = self.watch.interruption() {
                     return Err(error);
                 }
                 self.credit();
@@ -150,14 +167,18 @@ impl Conversation {
             }
             ToHost::Finished(trailers) => self.answer.finished(&trailers)?,
             ToHost::Broken(text) => {
+                // Why it broke comes with the end.
                 let message =
                     format!("the function did not finish its response body as it announced: {text}");
-                let error = Error::new(limes_core::ErrorKind::GuestFailure, "run guest", message);
-                return Err(self.watch.blame_denial(error));
+                let error = Error::new(ErrorKind::GuestFailure, "run guest", message);
+                self.broken.get_or_insert(error);
             }
             ToHost::Done(outcome) => {
                 let outcome = translate(&outcome, self.contract, &self.limits, &self.watch);
-                return Ok(Step::Over(outcome));
+                return Ok(Step::Over(match self.broken.take() {
+                    Some(broken) => outcome.and_then(|_| Err(self.watch.blame_denial(broken))),
+                    None => outcome,
+                }));
             }
             ToHost::Ready { .. } | ToHost::Head(_) | ToHost::Chunk(_) => {
                 return Err(garbage("a message that does not belong in a call"));

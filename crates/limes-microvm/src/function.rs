@@ -80,6 +80,7 @@ impl MicroVmFunction {
             timer,
             open: 0,
             written: [0; 2],
+            broken: None,
         };
         let running = Running { code: Some(Box::pin(conversation.hold())), watch: watch.clone() };
         if self.contract.is_http() {
@@ -178,9 +179,11 @@ impl Function for MicroVmFunction {
     }
 }
 
+type Code = Pin<Box<dyn Future<Output = Result<(i32, Machine)>> + Send>>;
+
 /// A guest on its way. Dropped, it ends with its machine.
 struct Running {
-    code: Option<Pin<Box<dyn Future<Output = Result<(i32, Machine)>> + Send>>>,
+    code: Option<Code>,
     watch: Arc<Watch>,
 }
 

@@ -23,11 +23,17 @@ const WARM: u32 = 2;
 /// How long a machine may take that is made before any request waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Failures of a first machine that are not the function's own doing, or that each call would meet.
+const STARTS_NOWHERE: [ErrorKind; 4] =
+    [ErrorKind::Unavailable, ErrorKind::Overloaded, ErrorKind::BadComponent, ErrorKind::UnsupportedContract];
+
 /// What all machines of a function are told first.
 pub(crate) struct Loading {
     pub contract: Contract,
     pub export: String,
     pub limits: Arc<Limits>,
+    /// The program's name and the granted arguments.
+    pub args: Vec<String>,
     pub env: Vec<(String, String)>,
     pub tsc_hz: u64,
 }
@@ -122,9 +128,7 @@ impl Pool {
         match first? {
             Ok(machine) if pool.uses_snapshot() => pool.keep(machine).await?,
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Unavailable || error.kind() == ErrorKind::Overloaded => {
-                return Err(error);
-            }
+            Err(error) if STARTS_NOWHERE.contains(&error.kind()) => return Err(error),
             // It is the function's own failure, which each of its calls reports.
             Err(_) => pool.not_ahead.store(true, Ordering::Relaxed),
         }
@@ -189,7 +193,10 @@ impl Pool {
         let ahead = self.configured.lock().pop();
         let (configured, lease) = match ahead {
             Some(ahead) => ahead,
-            None => (self.template.configure(phases.clone()).await?, self.lease(deadline).await?),
+            None => {
+                let lease = self.lease(deadline).await?;
+                (self.template.configure(phases.clone()).await?, lease)
+            }
         };
         self.refill();
         let (mut channel, mut monitor) = configured.start(phases.clone()).await?;
@@ -208,7 +215,7 @@ impl Pool {
         services: &mut Services,
         watch: &Watch,
     ) -> Result<Duration> {
-        let Loading { contract, export, limits, env, tsc_hz } = &self.loading;
+        let Loading { contract, export, limits, args, env, tsc_hz } = &self.loading;
         channel.send(&ToGuest::Load {
             version: VERSION,
             contract: shape(*contract),
@@ -220,6 +227,7 @@ impl Pool {
                 stack: limits.stack,
                 handles: limits.handles,
             },
+            args: args.iter().map(String::as_str).collect(),
             env: env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
             tsc_hz: *tsc_hz,
             seed: rand::random(),

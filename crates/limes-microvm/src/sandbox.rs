@@ -147,9 +147,9 @@ impl MicroVmSandbox {
         let mut timing = code.timing;
         let contract = code.contract;
         let (limits, grants) = (Arc::new(limits), Arc::new(grants));
-        let pool = self.pool(code, &limits, &grants, settings)?;
-        timing.load += nanos(begun);
         let name = if name.is_empty() { "function".to_owned() } else { name.to_owned() };
+        let pool = self.pool(&name, code, &limits, &grants, settings)?;
+        timing.load += nanos(begun);
         let function = MicroVmFunction { name, contract, limits, grants, pool };
         Ok(Prepared { function: Arc::new(function), timing })
     }
@@ -157,6 +157,7 @@ impl MicroVmSandbox {
     /// The machines of a function, on the monitor that was asked for, or on the first that works.
     fn pool(
         &self,
+        name: &str,
         code: UnikernelCode,
         limits: &Arc<Limits>,
         grants: &Grants,
@@ -190,6 +191,7 @@ impl MicroVmSandbox {
                         contract: code.contract,
                         export: code.export.clone(),
                         limits: limits.clone(),
+                        args: [name.to_owned()].into_iter().chain(grants.args.iter().cloned()).collect(),
                         env: grants.env.clone().into_iter().collect(),
                         tsc_hz: tsc_hz(),
                     },
@@ -278,8 +280,8 @@ impl MicroVmSandbox {
         let settings = MicroVm { vmm, mode: limes_core::Mode::EndToEnd, ..MicroVm::default() };
         let compiled = self.wasm.compile_for_unikernel(PROBE.as_bytes());
         let begun = Instant::now();
-        let made =
-            compiled.and_then(|code| self.pool(code, &Arc::new(limits), &Grants::default(), &settings));
+        let made = compiled
+            .and_then(|code| self.pool("probe", code, &Arc::new(limits), &Grants::default(), &settings));
         match made {
             Ok(_) => Probed { vmm, works: true, took: nanos(begun), problem: String::new() },
             Err(error) => Probed { vmm, works: false, took: 0, problem: error.to_string() },

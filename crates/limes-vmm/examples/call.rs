@@ -15,6 +15,9 @@ fn main() -> Result<(), Failure> {
     };
     let rounds: u32 = args.get(6).map_or(Ok(20), |rounds| rounds.parse())?;
     let artifact = compile(&std::fs::read(component)?)?;
+    if let Some(path) = std::env::var_os("LIMES_ARTIFACT") {
+        std::fs::write(path, &artifact)?;
+    }
     let image = Image::build(&std::fs::read(unikernel)?, &artifact, 192 << 20)?;
     let load = ToGuest::Load {
         version: VERSION,
@@ -28,6 +31,7 @@ fn main() -> Result<(), Failure> {
             handles: 1024,
         },
         env: vec![],
+        args: vec!["function"],
         tsc_hz: 1_000_000_000,
         seed: [1; 32],
         wall_clock: 0,

@@ -202,6 +202,8 @@ impl<'a> Kernel<'a> {
         for header in headers {
             let start = header.p_paddr(endian);
             match header.p_type(endian) {
+                // The page tables of the other ways in.
+                PT_LOAD if header.p_flags(endian) == 0 => {}
                 PT_LOAD if header.p_filesz(endian) == 0 && header.p_memsz(endian) > 0 => {
                     stack = Some(start..start + header.p_memsz(endian));
                 }

@@ -53,6 +53,10 @@ impl UnikernelCompiler {
                 Error::new(ErrorKind::UnsupportedContract, "load", found).with("contract", source.contract())
             );
         }
+        let unknown = component::inspect(source.bytes())?.unsupported_imports;
+        if !unknown.is_empty() {
+            return Err(component::unsupported_import_error(&unknown));
+        }
         let (artifact, mut timing) = service.artifact(target, &source)?;
         timing.load = nanos(begun).saturating_sub(timing.compile);
         Ok(UnikernelCode {

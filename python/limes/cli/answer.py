@@ -9,7 +9,21 @@ from limes.errors import InvalidArgument, from_os
 from limes.invocation import decode_output
 from limes.units import format_nanoseconds
 
-PHASES = ("compile", "load", "route", "queue", "instantiate", "first_byte", "execute", "reset", "total")
+PHASES = (
+    "compile",
+    "load",
+    "route",
+    "queue",
+    "process",
+    "create",
+    "boot",
+    "instantiate",
+    "first_byte",
+    "execute",
+    "reset",
+    "teardown",
+    "total",
+)
 
 
 def read_data(data: str | None) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 import uvicorn
 
-from limes import _native
+from limes import _native, microvm
 from limes.errors import InvalidArgument, from_os
 from limes.node.admin import AdminState, create_app
 from limes.node.blobs import BlobStore
@@ -112,7 +112,12 @@ def _assemble(settings: Settings, registry: Registry, listener: socket.socket) -
     home = settings.home
     blobs = BlobStore(home.blobs)
     slots: dict[str, Any] = {} if settings.slots is None else {"slots": settings.slots}
-    engine = _native.Engine(cache_dir=str(home.cache), cache_bytes=settings.cache_bytes, **slots)
+    engine = _native.Engine(
+        cache_dir=str(home.cache),
+        cache_bytes=settings.cache_bytes,
+        microvm=json.dumps(microvm.settings()),
+        **slots,
+    )
     host, port, _ = _resolve(settings.listen)
     node = _native.Node(engine, _written(host, port), threads=settings.threads)
     return AdminState(

@@ -10,14 +10,19 @@ use parking_lot::Mutex;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Sleep;
 
 /// Processes that wait for a machine to be asked for.
 const SPARE: usize = 4;
+
+/// How often the ring of a guest that computes is looked into.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// How long a process may take for one order.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -163,7 +168,7 @@ impl Configured for Loaded {
     fn start(self: Box<Self>, _: Phases) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
         // It runs once there is something to read for it.
         Box::pin(async move {
-            let mut channel = Channel::new(Link::Ring(self.ring));
+            let mut channel = Channel::new(Link::Ring(Box::new(self.ring)));
             channel.attach().map_err(lost)?;
             Ok((channel, Box::new(self.monitor) as Box<dyn Monitor>))
         })
@@ -174,7 +179,7 @@ impl Snapshot for State {
     fn restore(&self, phases: Phases) -> BoxFuture<'_, Result<(Channel, Box<dyn Monitor>)>> {
         Box::pin(async move {
             let Loaded { ring, monitor } = self.load(&phases).await?;
-            Ok((Channel::new(Link::Ring(ring)), Box::new(monitor) as Box<dyn Monitor>))
+            Ok((Channel::new(Link::Ring(Box::new(ring))), Box::new(monitor) as Box<dyn Monitor>))
         })
     }
 }
@@ -250,11 +255,19 @@ pub(crate) struct Ring {
     was_full: bool,
     /// An event that answers an order, not yet taken.
     answered: Option<Event>,
+    look: Option<Pin<Box<Sleep>>>,
 }
 
 impl Ring {
     fn new(worker: Worker) -> Self {
-        Self { events: None, worker: Some(worker), running: false, was_full: false, answered: None }
+        Self {
+            events: None,
+            worker: Some(worker),
+            running: false,
+            was_full: false,
+            answered: None,
+            look: None,
+        }
     }
 
     fn worker(&mut self) -> &mut Worker {
@@ -273,6 +286,7 @@ impl Ring {
 
     pub fn detach(&mut self) {
         self.events = None;
+        self.look = None;
     }
 
     /// Takes events until one changes what can be done.
@@ -339,8 +353,18 @@ impl Ring {
             if !self.running && (self.was_full || unread) {
                 self.resume()?;
             }
-            ready!(self.poll_event(cx))?;
+            if self.poll_event(cx)?.is_pending() && (!self.running || self.poll_look(cx).is_pending()) {
+                return Poll::Pending;
+            }
         }
+    }
+
+    /// A guest that computes says nothing of what it has written: it is looked after now and then.
+    fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let look = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
+        ready!(look.as_mut().poll(cx));
+        look.as_mut().reset(tokio::time::Instant::now() + LOOK);
+        Poll::Ready(())
     }
 
     /// Bytes written for the guest; waits for room.

@@ -130,7 +130,13 @@ impl Running {
         let process = Process::start("Firecracker", command, &place)?;
         let mut running =
             Self { process, place, listener, binary: binary.to_owned(), folder: folder.clone() };
-        if tokio::time::timeout(PATIENCE, opened.wait()).await.is_err() {
+        let opened = tokio::time::timeout(PATIENCE, async {
+            tokio::select! {
+                opened = opened.wait() => opened,
+                _ = running.process.ended() => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            }
+        });
+        if !matches!(opened.await, Ok(Ok(()))) {
             return Err(unavailable(format!("it did not open its API{}", running.process.why())));
         }
         phases.record(Phase::Process, begun.elapsed());
@@ -147,11 +153,18 @@ impl Running {
 
     /// The guest's connection.
     async fn accept(mut self) -> Result<(Channel, Box<dyn Monitor>)> {
-        let accepted = tokio::time::timeout(PATIENCE, self.listener.accept()).await;
-        let socket = match accepted {
-            Ok(Ok((socket, _))) => socket,
+        let accepted = tokio::time::timeout(PATIENCE, async {
+            tokio::select! {
+                accepted = self.listener.accept() => accepted.map(Some),
+                ended = self.process.ended() => ended.map(|()| None),
+            }
+        });
+        let socket = match accepted.await {
+            Ok(Ok(Some((socket, _)))) => socket,
             Ok(Err(error)) => return Err(unavailable("cannot accept its guest".into()).from_source(error)),
-            Err(_) => return Err(unavailable(format!("its guest did not connect{}", self.process.why()))),
+            Ok(Ok(None)) | Err(_) => {
+                return Err(unavailable(format!("its guest did not connect{}", self.process.why())));
+            }
         };
         Ok((Channel::new(Link::Socket(socket)), Box::new(self)))
     }
@@ -159,7 +172,7 @@ impl Running {
 
 async fn request(place: &Place, method: &str, path: &str, body: &Value) -> Result<()> {
     let failed = |error: &dyn std::fmt::Display| unavailable(format!("{method} {path} failed: {error}"));
-    let socket = UnixStream::connect(place.join(API)).await.map_err(|error| failed(&error))?;
+    let socket = connect(&place.join(API)).await.map_err(|error| failed(&error))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(|error| failed(&error))?;
     let request = http::Request::builder()
@@ -197,6 +210,18 @@ async fn request(place: &Place, method: &str, path: &str, body: &Value) -> Resul
     let said: Value = serde_json::from_slice(&body).unwrap_or_default();
     let said = said["fault_message"].as_str().unwrap_or("no reason given").to_owned();
     Err(failed(&format!("{status}: {said}")))
+}
+
+/// Connects to an API whose socket is there. Between its making and the process listening on it a connection is refused, and nothing tells of that moment.
+async fn connect(path: &Path) -> std::io::Result<UnixStream> {
+    let mut left = 100;
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused && left > 0 => left -= 1,
+            connected => return connected,
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 impl Configured for Running {

@@ -1,6 +1,7 @@
 //! Processes of monitors: they end with the machine, with the node, and leave nothing behind.
 
 use limes_core::{Error, ErrorKind, Result};
+use rustix::process::{Pid, PidfdFlags};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -9,6 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// How folders of machines are named; a folder whose lock nobody holds was left by a process that died.
 const PREFIX: &str = "limes-microvm-";
@@ -181,6 +184,20 @@ impl Process {
     /// Time it has computed, all threads together; `None` when it is gone.
     pub fn computed(&self) -> Option<Duration> {
         computed(self.child.as_ref()?.id())
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub async fn ended(&self) -> io::Result<()> {
+        let gone = || io::Error::other("it is gone");
+        let pid = i32::try_from(self.child.as_ref().ok_or_else(gone)?.id()).map_err(io::Error::other)?;
+        let pid = Pid::from_raw(pid).ok_or_else(gone)?;
+        let process = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        // SAFETY: the descriptor is owned by what is registered, and closed with it.
+        let process = unsafe { AsyncFd::register_with_interest(process, Interest::READABLE) };
+        process.map_err(io::Error::from)?.readable().await.map(drop)
     }
 
     /// How it ended and what it last said, as ` (…)`; empty while it runs and has said nothing.

@@ -1,6 +1,7 @@
 //! QEMU's machine `microvm`: by software where there is no KVM, with a virtio console as the channel.
 
 use super::process::{Folder, Place, Process};
+use super::watch::Created;
 use super::{Boot, Configured, Driver, Monitor, Phases, Snapshot, Template};
 use crate::channel::{Channel, Link};
 use limes_core::{BoxFuture, Error, ErrorKind, Mode, Phase, Result, Vmm};
@@ -133,12 +134,18 @@ impl Images {
         let both = async {
             let (channel, _) = console.accept().await?;
             let (control, _) = control.accept().await?;
-            Ok((channel, control))
+            Ok(Some((channel, control)))
         };
-        let (channel, control) = match tokio::time::timeout(PATIENCE, both).await {
-            Ok(Ok(both)) => both,
+        let connected = tokio::time::timeout(PATIENCE, async {
+            tokio::select! {
+                both = both => both,
+                ended = process.ended() => ended.map(|()| None),
+            }
+        });
+        let (channel, control) = match connected.await {
+            Ok(Ok(Some(both))) => both,
             Ok(Err(error)) => return Err(failed(error)),
-            Err(_) => return Err(unavailable(format!("it did not connect{}", process.why()))),
+            Ok(Ok(None)) | Err(_) => return Err(unavailable(format!("it did not connect{}", process.why()))),
         };
         let mut running = Running {
             process,
@@ -209,8 +216,15 @@ impl Monitor for Running {
             let capabilities =
                 json!({ "capabilities": [{ "capability": "x-ignore-shared", "state": true }] });
             self.control.run("migrate-set-capabilities", capabilities).await?;
-            self.control.run("migrate", json!({ "uri": format!("exec:cat>{STATE}") })).await?;
+            // QEMU is done when it has written to the pipe; the file is whole when it has its name.
+            let written = Created::new(self.place.path(), STATE).map_err(failed)?;
+            let uri = format!("exec:cat>part&&mv part {STATE}");
+            self.control.run("migrate", json!({ "uri": uri })).await?;
             self.control.migrated().await?;
+            match tokio::time::timeout(PATIENCE, written.wait()).await {
+                Ok(written) => written.map_err(failed)?,
+                Err(_) => return Err(unavailable("it did not write its state".into())),
+            }
             for name in [MEMORY, STATE] {
                 std::fs::rename(self.place.join(name), place.join(name)).map_err(failed)?;
             }

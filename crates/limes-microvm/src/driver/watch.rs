@@ -22,7 +22,7 @@ impl Created {
     /// The kernel gives no more watches.
     pub fn new(folder: &Path, name: &str) -> io::Result<Self> {
         let events = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
-        inotify::add_watch(&events, folder, inotify::WatchFlags::CREATE)?;
+        inotify::add_watch(&events, folder, inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO)?;
         // SAFETY: the descriptor is owned by what is registered, and closed with it.
         let events = unsafe { AsyncFd::register_with_interest(events, tokio::io::Interest::READABLE) };
         Ok(Self { events: events.map_err(io::Error::from)?, name: name.to_owned() })

@@ -1,5 +1,6 @@
 //! Outbound HTTP: requests that a guest sends, through wasmtime-wasi-http's own `wasi:http`.
 
+use super::streams::InputEnd;
 use super::{Refusal, Reply, Services};
 use limes_channel::Outbound as Request;
 use limes_wasm::grants::{self, Exchange, Granted};
@@ -42,6 +43,8 @@ pub(super) struct Sending(Resource<HostOutgoingBody>);
 /// The body of a response on its way in.
 pub(super) enum Receiving {
     Body(Resource<HostIncomingBody>),
+    /// The call's own input: what came after its last byte, once that has come.
+    Input(InputEnd),
     Trailers(Resource<HostFutureTrailers>),
 }
 
@@ -159,6 +162,11 @@ impl Services {
     pub(super) async fn trailers(&mut self, stream: u32) -> Result<Reply, Refusal> {
         let trailers = match self.receiving.remove(&stream) {
             None => return Err(Refusal::Trap("no response has this body".into())),
+            Some(Receiving::Input(end)) => {
+                let trailers = end.lock().clone();
+                self.receiving.insert(stream, Receiving::Input(end));
+                return Ok(trailers.map_or(Reply::NotYet, |trailers| Reply::Trailers(entries(&trailers))));
+            }
             Some(Receiving::Trailers(trailers)) => trailers,
             Some(Receiving::Body(body)) => {
                 io::HostInputStream::drop(&mut self.table, Resource::new_own(stream)).await?;
@@ -188,7 +196,7 @@ impl Services {
     pub(super) fn trailers_of(&self, stream: u32) -> Option<Resource<HostFutureTrailers>> {
         match self.receiving.get(&stream)? {
             Receiving::Trailers(trailers) => Some(Resource::new_borrow(trailers.rep())),
-            Receiving::Body(_) => None,
+            Receiving::Body(_) | Receiving::Input(_) => None,
         }
     }
 
@@ -201,6 +209,9 @@ impl Services {
         }
         match self.receiving.remove(&stream) {
             None => return Ok(false),
+            Some(Receiving::Input(_)) => {
+                io::HostInputStream::drop(&mut self.table, Resource::new_own(stream)).await?;
+            }
             Some(Receiving::Body(body)) => {
                 io::HostInputStream::drop(&mut self.table, Resource::new_own(stream)).await?;
                 types::HostIncomingBody::drop(&mut self.http(), body)?;
@@ -212,6 +223,10 @@ impl Services {
         }
         Ok(true)
     }
+}
+
+fn entries(fields: &http::HeaderMap) -> Vec<(String, Vec<u8>)> {
+    fields.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
 }
 
 fn no_field() -> types::FieldSizePayload {

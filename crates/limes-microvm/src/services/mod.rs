@@ -34,7 +34,7 @@ pub(crate) struct Services {
     hooks: http::Outbound,
     /// Bodies of outgoing requests, by their output streams.
     sending: HashMap<u32, http::Sending>,
-    /// Bodies of their responses, by their input streams.
+    /// Bodies of their responses, and the call's own, by their input streams.
     receiving: HashMap<u32, http::Receiving>,
 }
 
@@ -123,9 +123,11 @@ impl Services {
 
     /// Makes a stream of the call's own input, and gives its handle.
     pub fn add_input(&mut self, stream: BodyStream) -> Result<u32, Error> {
+        let end = stream.end();
         let stream: DynInputStream = Box::new(stream);
-        let pushed = self.table.push(stream);
-        pushed.map(|stream| stream.rep()).map_err(|_| self.too_many())
+        let handle = self.table.push(stream).map_err(|_| self.too_many())?.rep();
+        self.receiving.insert(handle, http::Receiving::Input(end));
+        Ok(handle)
     }
 
     fn too_many(&self) -> Error {

@@ -4,8 +4,10 @@ use super::{Refusal, Services};
 use bytes::Bytes;
 use http_body::Body as _;
 use limes_core::{Body, Error, ErrorKind};
+use parking_lot::Mutex;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::WasiFilesystemView as _;
 use wasmtime_wasi::p2::bindings::filesystem::types as fs;
@@ -70,6 +72,9 @@ impl Services {
     }
 }
 
+/// Trailers of a body that has ended, empty for none; `None` before.
+pub(super) type InputEnd = Arc<Mutex<Option<http::HeaderMap>>>;
+
 /// The body of a request, or stdin, as an input stream that ends the guest past its limit.
 pub(crate) struct BodyStream {
     body: Option<Body>,
@@ -77,18 +82,27 @@ pub(crate) struct BodyStream {
     left: u64,
     limit: u64,
     failed: Option<String>,
-    breach: std::sync::Arc<parking_lot::Mutex<Option<Error>>>,
+    end: InputEnd,
+    breach: Arc<Mutex<Option<Error>>>,
 }
 
 impl BodyStream {
     /// `left` bytes may come of the `limit`; what goes wrong with the body is left in `breach`.
-    pub fn new(
-        body: Body,
-        left: u64,
-        limit: u64,
-        breach: std::sync::Arc<parking_lot::Mutex<Option<Error>>>,
-    ) -> Self {
-        Self { body: Some(body), ahead: Bytes::new(), left, limit, failed: None, breach }
+    pub fn new(body: Body, left: u64, limit: u64, breach: Arc<Mutex<Option<Error>>>) -> Self {
+        Self {
+            body: Some(body),
+            ahead: Bytes::new(),
+            left,
+            limit,
+            failed: None,
+            end: InputEnd::default(),
+            breach,
+        }
+    }
+
+    /// Where its trailers will be.
+    pub(super) fn end(&self) -> InputEnd {
+        self.end.clone()
     }
 
     fn fail(&mut self, error: Error) {
@@ -117,10 +131,21 @@ impl Pollable for BodyStream {
         while self.ahead.is_empty() {
             let Some(body) = &mut self.body else { return };
             match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
-                None => self.body = None,
+                None => {
+                    self.end.lock().get_or_insert_default();
+                    self.body = None;
+                }
                 Some(Err(error)) => self.fail(error),
                 Some(Ok(frame)) => {
-                    let Ok(data) = frame.into_data() else { continue };
+                    let data = match frame.into_data() {
+                        Ok(data) => data,
+                        Err(frame) => {
+                            if let Ok(trailers) = frame.into_trailers() {
+                                *self.end.lock() = Some(trailers);
+                            }
+                            continue;
+                        }
+                    };
                     match self.left.checked_sub(data.len() as u64) {
                         Some(left) => self.left = left,
                         None => {

@@ -22,10 +22,12 @@ pub fn main() {
 }
 
 fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
+    jail::close_inherited();
     let mut machine = Machine::new()?;
     let pagemap = File::open("/proc/self/pagemap")?;
+    jail::enclose()?;
     watch(socket.try_clone_to_owned()?)?;
-    jail::lock()?;
+    jail::restrict()?;
     while let Some((order, descriptors)) = control::receive::<Order>(socket, RecvFlags::empty())? {
         match order {
             Order::Load(layout) => {
@@ -54,9 +56,12 @@ fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the process when its owner is gone, whatever the guest is doing then.
+/// Ends the process when its owner is gone, whatever the guest is doing then. Returns once that is being watched for: a thread that
+/// starts makes system calls which are not allowed later.
 fn watch(socket: OwnedFd) -> io::Result<()> {
+    let (started, starting) = std::sync::mpsc::sync_channel(0);
     std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
+        let _ = started.send(());
         loop {
             let mut polled = [PollFd::new(&socket, PollFlags::HUP)];
             if rustix::event::poll(&mut polled, None).is_ok() && polled[0].revents().contains(PollFlags::HUP)
@@ -65,5 +70,5 @@ fn watch(socket: OwnedFd) -> io::Result<()> {
             }
         }
     })?;
-    Ok(())
+    starting.recv().map_err(io::Error::other)
 }

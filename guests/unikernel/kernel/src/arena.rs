@@ -13,7 +13,8 @@ const PAGE: usize = 4096;
 /// Regions at once.
 const REGIONS: usize = 512;
 
-static ARENA: Single<Arena> = Single::new(Arena { bounds: 0..0, regions: [const { 0..0 }; REGIONS], used: 0 });
+static ARENA: Single<Arena> =
+    Single::new(Arena { bounds: 0..0, regions: [const { 0..0 }; REGIONS], used: 0 });
 
 struct Arena {
     bounds: Range<usize>,

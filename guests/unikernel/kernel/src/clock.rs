@@ -35,10 +35,10 @@ pub fn wall() -> u64 {
     clock.wall.wrapping_add(nanoseconds(cycles().wrapping_sub(clock.at), clock.tsc_hz))
 }
 
-/// Nanoseconds since some moment; never goes back.
+/// Nanoseconds since the clock was last set; never goes back within a call.
 pub fn monotonic() -> u64 {
-    let hz = CLOCK.get().tsc_hz;
-    nanoseconds(cycles(), hz)
+    let clock = CLOCK.get();
+    nanoseconds(cycles().wrapping_sub(clock.at), clock.tsc_hz)
 }
 
 fn nanoseconds(cycles: u64, hz: u64) -> u64 {

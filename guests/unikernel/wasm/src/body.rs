@@ -28,7 +28,11 @@ impl Source {
     pub fn read(&mut self, max: u64, block: bool) -> ask::Streamed<Vec<u8>> {
         let here = &self.bytes[self.position..];
         if max == 0 {
-            return Ok(if here.is_empty() && self.exhausted() { Err(StreamFailure::Closed) } else { Ok(Vec::new()) });
+            return Ok(if here.is_empty() && self.exhausted() {
+                Err(StreamFailure::Closed)
+            } else {
+                Ok(Vec::new())
+            });
         }
         if !here.is_empty() {
             let count = here.len().min(usize::try_from(max).unwrap_or(usize::MAX));
@@ -165,7 +169,10 @@ impl Body {
         self.written += bytes.len() as u64;
         if self.announced.is_some_and(|announced| self.written > announced) {
             self.closed = true;
-            return Err(format!("the body is longer than its content-length of {}", self.announced.unwrap_or(0)));
+            return Err(format!(
+                "the body is longer than its content-length of {}",
+                self.announced.unwrap_or(0)
+            ));
         }
         Ok(match &mut self.to {
             To::Nobody(held) => {

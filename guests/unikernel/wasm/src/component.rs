@@ -30,6 +30,7 @@ struct Order {
     export: String,
     limits: Limits,
     env: Vec<(String, String)>,
+    args: Vec<String>,
 }
 
 /// What the host wants called.
@@ -97,7 +98,8 @@ impl Loaded {
     pub fn load(machine: Machine) -> Result<Self, Ended> {
         let order = order().map_err(|error| Ended::unfit(&error))?;
         let begun = clock::cycles();
-        let (mut store, component, linker) = prepare(machine, &order).map_err(|error| Ended::unfit(&error))?;
+        let (mut store, component, linker) =
+            prepare(machine, &order).map_err(|error| Ended::unfit(&error))?;
         let export = export(&component, &order).map_err(|error| Ended::unfit(&error))?;
         let pre = linker.instantiate_pre(&component).map_err(|error| Ended::unfit(&error))?;
         let instance = pre.instantiate(&mut store).map_err(|error| Ended::of(&error, store.data()))?;
@@ -164,7 +166,8 @@ fn prepare(machine: Machine, order: &Order) -> wasmtime::Result<(Store<Host>, Co
     let options = LinkOptions::default();
     Local::add_to_linker::<_, HasSelf<Host>>(&mut linker, &options, |host| host)?;
     forward::link(&engine, &component, &mut linker)?;
-    let host = Host::new(Limiter::new(&order.limits), order.env.clone(), order.limits.handles);
+    let mut host = Host::new(Limiter::new(&order.limits), order.env.clone(), order.limits.handles);
+    host.args.clone_from(&order.args);
     let mut store = Store::new(&engine, host);
     store.limiter(|host| &mut host.limiter);
     Ok((store, component, linker))
@@ -181,14 +184,17 @@ fn export(component: &Component, order: &Order) -> wasmtime::Result<ComponentExp
 fn order() -> wasmtime::Result<Order> {
     channel::receive(|message| match message {
         ToGuest::Load { version, .. } if version != VERSION => {
-            bail!("the host speaks version {version} of the channel, the guest {VERSION}: they are not of one release")
+            bail!(
+                "the host speaks version {version} of the channel, the guest {VERSION}: they are not of one release"
+            )
         }
-        ToGuest::Load { contract, export, limits, env, tsc_hz, seed, wall_clock, .. } => {
+        ToGuest::Load { contract, export, limits, env, args, tsc_hz, seed, wall_clock, .. } => {
             clock::set_frequency(tsc_hz);
             clock::set_wall(wall_clock);
             random::seed(seed);
             let env = env.into_iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-            Ok(Order { contract, export: export.to_string(), limits, env })
+            let args = args.into_iter().map(ToString::to_string).collect();
+            Ok(Order { contract, export: export.to_string(), limits, env, args })
         }
         _ => bail!("a load was due"),
     })
@@ -210,7 +216,9 @@ fn call() -> (Request, Source) {
                         path: path.to_string(),
                         headers: crate::body::owned(&headers),
                     },
-                    Input::Command(args) => Request::Command(args.into_iter().map(ToString::to_string).collect()),
+                    Input::Command(args) => {
+                        Request::Command(args.into_iter().map(ToString::to_string).collect())
+                    }
                 };
                 Some((request, Source::new(first, rest)))
             }

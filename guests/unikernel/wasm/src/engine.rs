@@ -16,6 +16,8 @@ pub(crate) fn new(stack: usize) -> wasmtime::Result<Engine> {
         .memory_reservation_for_growth(0)
         .memory_init_cow(false)
         .max_wasm_stack(stack)
+        // Of stacks that are never made here; the engine checks it all the same.
+        .async_stack_size(stack + (512 << 10))
         .with_host_memory(Arc::new(Arena))
         .with_custom_code_memory(Some(Arc::new(InPlace)));
     // SAFETY: the host compiles for a baseline that every processor it starts a machine on has; it says so to its engine, which checks.

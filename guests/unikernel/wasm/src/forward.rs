@@ -12,7 +12,11 @@ use wasmtime::{Engine, StoreContextMut, bail};
 const OWN: [&str; 4] = ["pollable", "input-stream", "output-stream", "error"];
 
 /// Defines each function that `component` imports and that the host answers.
-pub(crate) fn link(engine: &Engine, component: &Component, linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+pub(crate) fn link(
+    engine: &Engine,
+    component: &Component,
+    linker: &mut Linker<Host>,
+) -> wasmtime::Result<()> {
     for (import, item) in component.component_type().imports(engine) {
         let interface = import.split('@').next().unwrap_or(import);
         let ComponentItem::ComponentInstance(instance) = item.ty else { continue };

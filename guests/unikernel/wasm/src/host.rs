@@ -1,8 +1,8 @@
 //! What the store holds, and the interfaces that need little: environment, exit, clocks, random numbers.
 
 use crate::bindings::wasi::cli::{
-    environment, exit, stderr, stdin, stdout, terminal_input, terminal_output, terminal_stderr, terminal_stdin,
-    terminal_stdout,
+    environment, exit, stderr, stdin, stdout, terminal_input, terminal_output, terminal_stderr,
+    terminal_stdin, terminal_stdout,
 };
 use crate::bindings::wasi::clocks::{monotonic_clock, wall_clock};
 use crate::bindings::wasi::random::{insecure, insecure_seed, random};

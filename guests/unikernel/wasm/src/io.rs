@@ -1,8 +1,8 @@
 //! `wasi:io`: errors and streams. A stream is bytes that are here, an output, a body, or a stream of the host's.
 
 use crate::ask;
-use crate::bindings::wasi::io::{error, poll};
 use crate::bindings::wasi::io::streams::{self, StreamError};
+use crate::bindings::wasi::io::{error, poll};
 use crate::body::Written;
 use crate::body::{Body, Source};
 use crate::host::{Host, Shared};
@@ -263,14 +263,23 @@ impl streams::HostOutputStream for Host {
         self.write_to(&stream, &vec![0; usize::try_from(count)?])
     }
 
-    fn blocking_write_zeroes_and_flush(&mut self, stream: Resource<OutputStream>, count: u64) -> Streamed<()> {
+    fn blocking_write_zeroes_and_flush(
+        &mut self,
+        stream: Resource<OutputStream>,
+        count: u64,
+    ) -> Streamed<()> {
         if count > BLOCKING_WRITE as u64 {
             bail!("Buffer too large for blocking-write-zeroes-and-flush (expected at most {BLOCKING_WRITE})");
         }
         self.write_all(&stream, &vec![0; usize::try_from(count)?])
     }
 
-    fn splice(&mut self, into: Resource<OutputStream>, from: Resource<InputStream>, count: u64) -> Streamed<u64> {
+    fn splice(
+        &mut self,
+        into: Resource<OutputStream>,
+        from: Resource<InputStream>,
+        count: u64,
+    ) -> Streamed<u64> {
         self.move_bytes(&into, &from, count, false)
     }
 

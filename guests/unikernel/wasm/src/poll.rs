@@ -2,8 +2,8 @@
 
 use crate::ask;
 use crate::bindings::wasi::io::poll;
-use crate::host::{Host, Shared};
 use crate::body::{Body, Source};
+use crate::host::{Host, Shared};
 use alloc::vec;
 use alloc::vec::Vec;
 use kernel::clock;

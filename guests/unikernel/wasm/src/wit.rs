@@ -15,7 +15,11 @@ use wasmtime::{StoreContextMut, bail, format_err};
 pub(crate) struct Remote(pub u32);
 
 /// Appends a value.
-pub(crate) fn encode(store: &mut StoreContextMut<'_, Host>, value: &Val, out: &mut Vec<u8>) -> wasmtime::Result<()> {
+pub(crate) fn encode(
+    store: &mut StoreContextMut<'_, Host>,
+    value: &Val,
+    out: &mut Vec<u8>,
+) -> wasmtime::Result<()> {
     match value {
         Val::Bool(value) => out.push((*value).into()),
         Val::S8(value) => out.push(value.cast_unsigned()),
@@ -65,9 +69,10 @@ pub(crate) fn encode_as(
             varint(values.len() as u64, out);
             values.iter().try_for_each(|value| encode_as(store, &ty.ty(), value, out))
         }
-        (Type::Record(ty), Val::Record(fields)) => {
-            ty.fields().zip(fields).try_for_each(|(field, (_, value))| encode_as(store, &field.ty, value, out))
-        }
+        (Type::Record(ty), Val::Record(fields)) => ty
+            .fields()
+            .zip(fields)
+            .try_for_each(|(field, (_, value))| encode_as(store, &field.ty, value, out)),
         (Type::Tuple(ty), Val::Tuple(values)) => {
             ty.types().zip(values).try_for_each(|(ty, value)| encode_as(store, &ty, value, out))
         }
@@ -225,12 +230,14 @@ impl<'a> Reader<'a> {
             }),
             Type::Variant(variant) => {
                 let number = usize::try_from(self.varint()?)?;
-                let case = variant.cases().nth(number).ok_or_else(|| format_err!("there is no case {number}"))?;
+                let case =
+                    variant.cases().nth(number).ok_or_else(|| format_err!("there is no case {number}"))?;
                 Val::Variant(case.name.to_string(), self.payload(store, case.ty)?)
             }
             Type::Enum(names) => {
                 let number = usize::try_from(self.varint()?)?;
-                let name = names.names().nth(number).ok_or_else(|| format_err!("there is no case {number}"))?;
+                let name =
+                    names.names().nth(number).ok_or_else(|| format_err!("there is no case {number}"))?;
                 Val::Enum(name.to_string())
             }
             Type::Flags(flags) => {
@@ -251,7 +258,11 @@ impl<'a> Reader<'a> {
         ty.map(|ty| self.value(store, &ty).map(Box::new)).transpose()
     }
 
-    fn resource(&mut self, store: &mut StoreContextMut<'_, Host>, ty: ResourceType) -> wasmtime::Result<ResourceAny> {
+    fn resource(
+        &mut self,
+        store: &mut StoreContextMut<'_, Host>,
+        ty: ResourceType,
+    ) -> wasmtime::Result<ResourceAny> {
         let handle = u32::try_from(self.varint()?)?;
         let table = &mut store.data_mut().table;
         if ty == ResourceType::host::<Remote>() {

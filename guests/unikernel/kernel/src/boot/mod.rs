@@ -1,5 +1,9 @@
 //! The ways in.
 
+mod device;
+mod entry;
+mod machine;
+mod virtio;
 mod vmm;
 
 use crate::{Machine, arena, channel, heap};

@@ -41,7 +41,9 @@ impl Ring {
     fn new() -> Self {
         let base = RING as usize as *const u8;
         // SAFETY: the VMM has mapped the rings there, for as long as the machine is.
-        unsafe { Self { incoming: End::new(base, Direction::ToGuest), outgoing: End::new(base, Direction::ToHost) } }
+        unsafe {
+            Self { incoming: End::new(base, Direction::ToGuest), outgoing: End::new(base, Direction::ToHost) }
+        }
     }
 }
 

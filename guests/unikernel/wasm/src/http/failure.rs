@@ -73,7 +73,9 @@ fn loaded(name: &str, detail: &str) -> ErrorCode {
         "HTTP-response-header-section-size" => ErrorCode::HttpResponseHeaderSectionSize(detail.parse().ok()),
         "HTTP-response-header-size" => ErrorCode::HttpResponseHeaderSize(field()),
         "HTTP-response-body-size" => ErrorCode::HttpResponseBodySize(detail.parse().ok()),
-        "HTTP-response-trailer-section-size" => ErrorCode::HttpResponseTrailerSectionSize(detail.parse().ok()),
+        "HTTP-response-trailer-section-size" => {
+            ErrorCode::HttpResponseTrailerSectionSize(detail.parse().ok())
+        }
         "HTTP-response-trailer-size" => ErrorCode::HttpResponseTrailerSize(field()),
         "HTTP-response-transfer-coding" => ErrorCode::HttpResponseTransferCoding(text),
         "HTTP-response-content-coding" => ErrorCode::HttpResponseContentCoding(text),
@@ -91,12 +93,18 @@ fn loaded_name(code: &ErrorCode) -> (&'static str, String) {
         ErrorCode::HttpRequestBodySize(bytes) => ("HTTP-request-body-size", number(bytes)),
         ErrorCode::HttpRequestHeaderSectionSize(bytes) => ("HTTP-request-header-section-size", small(bytes)),
         ErrorCode::HttpRequestHeaderSize(_) => ("HTTP-request-header-size", String::new()),
-        ErrorCode::HttpRequestTrailerSectionSize(bytes) => ("HTTP-request-trailer-section-size", small(bytes)),
+        ErrorCode::HttpRequestTrailerSectionSize(bytes) => {
+            ("HTTP-request-trailer-section-size", small(bytes))
+        }
         ErrorCode::HttpRequestTrailerSize(_) => ("HTTP-request-trailer-size", String::new()),
-        ErrorCode::HttpResponseHeaderSectionSize(bytes) => ("HTTP-response-header-section-size", small(bytes)),
+        ErrorCode::HttpResponseHeaderSectionSize(bytes) => {
+            ("HTTP-response-header-section-size", small(bytes))
+        }
         ErrorCode::HttpResponseHeaderSize(_) => ("HTTP-response-header-size", String::new()),
         ErrorCode::HttpResponseBodySize(bytes) => ("HTTP-response-body-size", number(bytes)),
-        ErrorCode::HttpResponseTrailerSectionSize(bytes) => ("HTTP-response-trailer-section-size", small(bytes)),
+        ErrorCode::HttpResponseTrailerSectionSize(bytes) => {
+            ("HTTP-response-trailer-section-size", small(bytes))
+        }
         ErrorCode::HttpResponseTrailerSize(_) => ("HTTP-response-trailer-size", String::new()),
         ErrorCode::HttpResponseTransferCoding(coding) => ("HTTP-response-transfer-coding", text(coding)),
         ErrorCode::HttpResponseContentCoding(coding) => ("HTTP-response-content-coding", text(coding)),

@@ -112,7 +112,11 @@ impl types::HostFields for Host {
         Ok(self.table.get_mut(&fields)?.set(&name, values))
     }
 
-    fn delete(&mut self, fields: Resource<Fields>, name: String) -> wasmtime::Result<Result<(), HeaderError>> {
+    fn delete(
+        &mut self,
+        fields: Resource<Fields>,
+        name: String,
+    ) -> wasmtime::Result<Result<(), HeaderError>> {
         Ok(self.table.get_mut(&fields)?.set(&name, Vec::new()))
     }
 

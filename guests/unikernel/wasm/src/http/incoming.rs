@@ -130,7 +130,10 @@ impl types::HostIncomingResponse for Host {
 }
 
 impl types::HostIncomingBody for Host {
-    fn stream(&mut self, body: Resource<IncomingBody>) -> wasmtime::Result<Result<Resource<InputStream>, ()>> {
+    fn stream(
+        &mut self,
+        body: Resource<IncomingBody>,
+    ) -> wasmtime::Result<Result<Resource<InputStream>, ()>> {
         let found = self.table.get_mut(&body)?;
         if core::mem::replace(&mut found.taken, true) {
             return Ok(Err(()));

@@ -47,12 +47,21 @@ pub struct RequestOptions([Option<u64>; 3]);
 impl types::HostOutgoingRequest for Host {
     fn new(&mut self, headers: Resource<Fields>) -> wasmtime::Result<Resource<OutgoingRequest>> {
         let headers = Fields { fixed: true, ..self.table.delete(headers)? };
-        let request =
-            OutgoingRequest { method: Method::Get, path: None, scheme: None, authority: None, headers, body: None };
+        let request = OutgoingRequest {
+            method: Method::Get,
+            path: None,
+            scheme: None,
+            authority: None,
+            headers,
+            body: None,
+        };
         Ok(self.table.push(request)?)
     }
 
-    fn body(&mut self, request: Resource<OutgoingRequest>) -> wasmtime::Result<Result<Resource<OutgoingBody>, ()>> {
+    fn body(
+        &mut self,
+        request: Resource<OutgoingRequest>,
+    ) -> wasmtime::Result<Result<Resource<OutgoingBody>, ()>> {
         let request = self.table.get_mut(&request)?;
         if request.body.is_some() {
             return Ok(Err(()));
@@ -66,9 +75,15 @@ impl types::HostOutgoingRequest for Host {
         Ok(self.table.get(&request)?.method.clone())
     }
 
-    fn set_method(&mut self, request: Resource<OutgoingRequest>, method: Method) -> wasmtime::Result<Result<(), ()>> {
+    fn set_method(
+        &mut self,
+        request: Resource<OutgoingRequest>,
+        method: Method,
+    ) -> wasmtime::Result<Result<(), ()>> {
         let name = method_name(&method);
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)) {
+        if name.is_empty()
+            || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+        {
             return Ok(Err(()));
         }
         self.table.get_mut(&request)?.method = super::method(&name);
@@ -216,7 +231,10 @@ impl types::HostOutgoingResponse for Host {
         Ok(self.table.push_child(headers, &response)?)
     }
 
-    fn body(&mut self, response: Resource<OutgoingResponse>) -> wasmtime::Result<Result<Resource<OutgoingBody>, ()>> {
+    fn body(
+        &mut self,
+        response: Resource<OutgoingResponse>,
+    ) -> wasmtime::Result<Result<Resource<OutgoingBody>, ()>> {
         let response = self.table.get_mut(&response)?;
         if response.body.is_some() {
             return Ok(Err(()));
@@ -233,7 +251,10 @@ impl types::HostOutgoingResponse for Host {
 }
 
 impl types::HostOutgoingBody for Host {
-    fn write(&mut self, body: Resource<OutgoingBody>) -> wasmtime::Result<Result<Resource<OutputStream>, ()>> {
+    fn write(
+        &mut self,
+        body: Resource<OutgoingBody>,
+    ) -> wasmtime::Result<Result<Resource<OutputStream>, ()>> {
         let found = self.table.get_mut(&body)?;
         if core::mem::replace(&mut found.taken, true) {
             return Ok(Err(()));

@@ -1,0 +1,183 @@
+//! The channel over virtio: vsock on Firecracker, the console on QEMU.
+
+use super::device::Device;
+use crate::arena;
+use crate::channel::Transport;
+use crate::clock;
+use alloc::boxed::Box;
+use core::ptr::NonNull;
+use virtio_drivers::device::console::VirtIOConsole;
+use virtio_drivers::device::socket::{VirtIOSocket, VsockAddr, VsockConnectionManager, VsockEventType};
+use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
+use virtio_drivers::transport::{DeviceType, Transport as _};
+use virtio_drivers::{BufferDirection, Hal, PhysAddr};
+
+/// Bytes of a device's registers and configuration.
+const REGISTERS: usize = 0x200;
+
+/// The host, and where it listens.
+const HOST: VsockAddr = VsockAddr { cid: 2, port: 1234 };
+
+/// The guest's port of its first connection; each later one has the next.
+const FIRST_PORT: u32 = 1024;
+
+/// Cycles between two looks at whether the host still knows the connection: about a millisecond.
+const PROBE: u64 = 2_000_000;
+
+/// Bytes that may wait to be read.
+const BUFFER: u32 = 64 << 10;
+
+/// The channel's device: the first vsock or console.
+pub(super) fn find(addresses: impl Iterator<Item = usize>) -> Box<dyn Transport> {
+    for address in addresses {
+        let Some(header) = NonNull::new(address as *mut VirtIOHeader) else { continue };
+        // SAFETY: the addresses are those where the VMM puts devices; memory without one reads as none.
+        let Ok(device) = (unsafe { MmioTransport::new(header, REGISTERS) }) else { continue };
+        let device = Device(device);
+        match device.device_type() {
+            DeviceType::Socket => {
+                if let Ok(socket) = VirtIOSocket::<Identity, _>::new(device) {
+                    return Box::new(Vsock::new(VsockConnectionManager::new_with_capacity(socket, BUFFER)));
+                }
+            }
+            DeviceType::Console => {
+                if let Ok(console) = VirtIOConsole::<Identity, _>::new(device) {
+                    return Box::new(Console(console));
+                }
+            }
+            _ => {}
+        }
+    }
+    super::halt()
+}
+
+/// Memory as devices see it: at the same addresses.
+struct Identity;
+
+// SAFETY: the arena gives zeroed, page-aligned memory that is nobody else's, and addresses are physical ones.
+unsafe impl Hal for Identity {
+    fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
+        match NonNull::new(arena::allocate(pages * virtio_drivers::PAGE_SIZE)) {
+            Some(memory) => (memory.as_ptr() as PhysAddr, memory),
+            None => super::halt(),
+        }
+    }
+
+    unsafe fn dma_dealloc(address: PhysAddr, _: NonNull<u8>, _: usize) -> i32 {
+        arena::free(address as usize);
+        0
+    }
+
+    unsafe fn mmio_phys_to_virt(address: PhysAddr, _: usize) -> NonNull<u8> {
+        NonNull::new(address as usize as *mut u8).unwrap_or_else(|| super::halt())
+    }
+
+    unsafe fn share(buffer: NonNull<[u8]>, _: BufferDirection) -> PhysAddr {
+        buffer.as_ptr().cast::<u8>() as PhysAddr
+    }
+
+    unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}
+}
+
+struct Console(VirtIOConsole<Identity, Device>);
+
+impl Transport for Console {
+    fn send(&mut self, bytes: &[u8]) {
+        for piece in bytes.chunks(4096) {
+            if self.0.send_bytes(piece).is_err() {
+                super::halt();
+            }
+        }
+    }
+
+    fn receive(&mut self, into: &mut [u8]) -> usize {
+        let mut count = 0;
+        while let Some(slot) = into.get_mut(count) {
+            match self.0.recv(true) {
+                Ok(Some(byte)) => *slot = byte,
+                _ => break,
+            }
+            count += 1;
+        }
+        count
+    }
+
+    fn wait(&mut self) {
+        core::hint::spin_loop();
+    }
+}
+
+struct Vsock {
+    manager: VsockConnectionManager<Identity, Device>,
+    port: u32,
+    connected: bool,
+    /// When the connection was last looked at, in cycles.
+    probed: u64,
+}
+
+impl Vsock {
+    fn new(manager: VsockConnectionManager<Identity, Device>) -> Self {
+        let mut vsock = Self { manager, port: FIRST_PORT, connected: false, probed: 0 };
+        vsock.connect();
+        vsock
+    }
+
+    /// Asks for a connection and waits for it. The host listens before it starts the machine.
+    fn connect(&mut self) {
+        if self.manager.connect(HOST, self.port).is_err() {
+            super::halt();
+        }
+        while !self.connected {
+            self.step();
+            core::hint::spin_loop();
+        }
+    }
+
+    /// Takes what the device has to say. A connection that is gone (a restored machine's always is) is made anew.
+    fn step(&mut self) {
+        match self.manager.poll() {
+            Ok(Some(event)) => match event.event_type {
+                VsockEventType::Connected => self.connected = true,
+                VsockEventType::Disconnected { .. } => {
+                    self.connected = false;
+                    self.port += 1;
+                    self.connect();
+                }
+                _ => {}
+            },
+            Ok(None) => {}
+            Err(_) => super::halt(),
+        }
+    }
+}
+
+impl Transport for Vsock {
+    fn send(&mut self, bytes: &[u8]) {
+        for piece in bytes.chunks(4096) {
+            // No room at the host: it says when there is.
+            while self.manager.send(HOST, self.port, piece).is_err() {
+                self.step();
+            }
+        }
+    }
+
+    fn receive(&mut self, into: &mut [u8]) -> usize {
+        self.step();
+        let count = self.manager.recv(HOST, self.port, into).unwrap_or(0);
+        if count > 0 {
+            // The host sends on once it knows that there is room again.
+            let _ = self.manager.update_credit(HOST, self.port);
+        }
+        count
+    }
+
+    fn wait(&mut self) {
+        core::hint::spin_loop();
+        // A machine that was restored meanwhile has a connection that nobody knows: a packet on it is answered by a reset, and then it
+        // is made anew. The VMM says nothing by itself.
+        if clock::cycles().wrapping_sub(self.probed) > PROBE {
+            self.probed = clock::cycles();
+            let _ = self.manager.update_credit(HOST, self.port);
+        }
+    }
+}
