@@ -186,6 +186,7 @@ static void response(void) {
     http_own_fields_t sent = http_method_outgoing_response_headers(borrowed);
     list("response headers", sent);
     append("response headers append", sent, "x-b", "1");
+    http_fields_drop_own(sent);
     http_own_outgoing_body_t body, second;
     streams_own_output_stream_t stream, again;
     say("body: %d", http_method_outgoing_response_body(borrowed, &body));
