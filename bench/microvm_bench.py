@@ -95,10 +95,9 @@ def microvm_throughput(home: Path) -> dict[str, float]:
     rates = {}
     with node(home, OUT) as started:
         component = guest("http_hello").read_bytes()
-        for name, settings in (
-            ("wasm", {}),
-            ("microvm", {"sandbox": "microvm", "limits": {"memory": 16 * MIB}}),
-        ):
+        machines: dict[str, Any] = {"sandbox": "microvm", "limits": {"memory": 16 * MIB}}
+        sandboxes: dict[str, dict[str, Any]] = {"wasm": {}, "microvm": machines}
+        for name, settings in sandboxes.items():
             started.deploy(name, component, settings)
             measured = load.measure(started.listen, f"/function/{name}", b"Hello, World!\n", SECONDS)
             rates[name] = measured.rps
