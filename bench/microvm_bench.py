@@ -95,9 +95,9 @@ def microvm_throughput(home: Path) -> dict[str, float]:
     rates = {}
     with node(home, OUT) as started:
         component = guest("http_hello").read_bytes()
-        machine: dict[str, object] = {"sandbox": "microvm", "limits": {"memory": 16 * MIB}}
-        settings: dict[str, object]
-        for name, settings in (("wasm", {}), ("microvm", machine)):
+        machines: dict[str, Any] = {"sandbox": "microvm", "limits": {"memory": 16 * MIB}}
+        sandboxes: dict[str, dict[str, Any]] = {"wasm": {}, "microvm": machines}
+        for name, settings in sandboxes.items():
             started.deploy(name, component, settings)
             measured = load.measure(started.listen, f"/function/{name}", b"Hello, World!\n", SECONDS)
             rates[name] = measured.rps

@@ -21,6 +21,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio::runtime::Runtime;
 
+/// Memory of a machine that other monitors use for what they place in it, and leave unused between, in bytes.
+const FIRMWARE: u64 = 32 << 20;
+
 /// A component that answers at once: whoever runs it can run others.
 const PROBE: &str = r#"(component
     (core module $m
@@ -181,7 +184,8 @@ impl MicroVmSandbox {
         let mut reasons = Vec::new();
         for vmm in candidates {
             let made = self.driver(vmm).and_then(|driver| {
-                let least = limits.memory.saturating_add(OVERHEAD).saturating_add(artifact_bytes);
+                let own = if vmm == Vmm::Builtin { OVERHEAD } else { OVERHEAD + FIRMWARE };
+                let least = limits.memory.saturating_add(own).saturating_add(artifact_bytes);
                 let memory = settings.memory.unwrap_or(least).next_multiple_of(2 << 20);
                 let boot = Boot { kernel: self.settings.unikernel.clone(), initrd: image.clone(), memory };
                 let parts = Parts {

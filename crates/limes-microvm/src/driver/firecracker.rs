@@ -24,6 +24,9 @@ const API: &str = "api";
 /// How long the process may take to open its API.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a restored guest may take to connect before another is restored instead: a thousand times what it takes.
+const IMPATIENCE: Duration = Duration::from_secs(1);
+
 /// The oldest version whose API this speaks.
 const OLDEST: [u32; 2] = [1, 4];
 
@@ -152,8 +155,8 @@ impl Running {
     }
 
     /// The guest's connection.
-    async fn accept(mut self) -> Result<(Channel, Box<dyn Monitor>)> {
-        let accepted = tokio::time::timeout(PATIENCE, async {
+    async fn accept(mut self, patience: Duration) -> Result<(Channel, Box<dyn Monitor>)> {
+        let accepted = tokio::time::timeout(patience, async {
             tokio::select! {
                 accepted = self.listener.accept() => accepted.map(Some),
                 ended = self.process.ended() => ended.map(|()| None),
@@ -229,7 +232,7 @@ impl Configured for Running {
         Box::pin(async move {
             let begun = Instant::now();
             self.put("/actions", &json!({ "action_type": "InstanceStart" })).await?;
-            let connected = self.accept().await?;
+            let connected = self.accept(PATIENCE).await?;
             phases.record(Phase::Boot, begun.elapsed());
             Ok(connected)
         })
@@ -273,22 +276,35 @@ struct State {
     folder: Arc<Folder>,
 }
 
+impl State {
+    async fn try_restore(&self, phases: &Phases, patience: Duration) -> Result<(Channel, Box<dyn Monitor>)> {
+        let running = Running::start(&self.binary, &self.folder, phases).await?;
+        let begun = Instant::now();
+        let load = json!({
+            "snapshot_path": self.place.join("state"),
+            "mem_backend": { "backend_type": "File", "backend_path": self.place.join("memory") },
+            "resume_vm": true,
+        });
+        running.put("/snapshot/load", &load).await?;
+        phases.record(Phase::Create, begun.elapsed());
+        let resumed = Instant::now();
+        let connected = running.accept(patience).await?;
+        phases.record(Phase::Boot, resumed.elapsed());
+        Ok(connected)
+    }
+}
+
 impl Snapshot for State {
     fn restore(&self, phases: Phases) -> BoxFuture<'_, Result<(Channel, Box<dyn Monitor>)>> {
         Box::pin(async move {
-            let running = Running::start(&self.binary, &self.folder, &phases).await?;
-            let begun = Instant::now();
-            let load = json!({
-                "snapshot_path": self.place.join("state"),
-                "mem_backend": { "backend_type": "File", "backend_path": self.place.join("memory") },
-                "resume_vm": true,
-            });
-            running.put("/snapshot/load", &load).await?;
-            phases.record(Phase::Create, begun.elapsed());
-            let resumed = Instant::now();
-            let connected = running.accept().await?;
-            phases.record(Phase::Boot, resumed.elapsed());
-            Ok(connected)
+            // Now and then a restored guest misses that its old connection is gone; another one will not.
+            match self.try_restore(&phases, IMPATIENCE).await {
+                Ok(restored) => Ok(restored),
+                Err(error) => {
+                    tracing::debug!(%error, "restoring a machine once more");
+                    self.try_restore(&phases, PATIENCE).await
+                }
+            }
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Bytes on their way in and out: an argument, standard input and bodies.
 
 use crate::ask;
+use crate::bindings::wasi::http::types::ErrorCode;
 use crate::poll::Wait;
 use alloc::format;
 use alloc::string::String;
@@ -108,7 +109,7 @@ pub(crate) fn borrowed(entries: &Entries) -> Vec<(&str, &[u8])> {
 /// What is known of trailers.
 pub enum Trailers {
     NotYet,
-    Here(Result<Entries, crate::bindings::wasi::http::types::ErrorCode>),
+    Here(Result<Entries, ErrorCode>),
 }
 
 /// Room in a body.
@@ -118,8 +119,26 @@ pub enum Written {
     Failed(StreamFailure),
 }
 
+/// What a body belongs to.
+#[derive(Clone, Copy)]
+pub enum Part {
+    Request,
+    Response,
+}
+
+impl Part {
+    /// The error for a body of another size than was announced.
+    pub fn size_error(self, written: Option<u64>) -> ErrorCode {
+        match self {
+            Self::Request => ErrorCode::HttpRequestBodySize(written),
+            Self::Response => ErrorCode::HttpResponseBodySize(written),
+        }
+    }
+}
+
 /// A body that the guest writes: of its response, or of a request.
 pub struct Body {
+    part: Part,
     to: To,
     written: u64,
     /// By `content-length`.
@@ -140,8 +159,20 @@ enum To {
 }
 
 impl Body {
-    pub fn new(announced: Option<u64>) -> Self {
-        Self { to: To::Nobody(Vec::new()), written: 0, announced, finished: None, closed: false }
+    pub fn new(part: Part, announced: Option<u64>) -> Self {
+        Self { part, to: To::Nobody(Vec::new()), written: 0, announced, finished: None, closed: false }
+    }
+
+    /// What it belongs to.
+    pub fn part(&self) -> Part {
+        self.part
+    }
+
+    /// Its head was dropped. If that was never sent, nobody will read the body.
+    pub fn head_is_gone(&mut self) {
+        if matches!(self.to, To::Nobody(_)) {
+            self.closed = true;
+        }
     }
 
     pub fn room(&self) -> wasmtime::Result<Written> {

@@ -4,7 +4,7 @@ use crate::ask;
 use crate::bindings::wasi::io::streams::{self, StreamError};
 use crate::bindings::wasi::io::{error, poll};
 use crate::body::Written;
-use crate::body::{Body, Source};
+use crate::body::{Body, Part, Source};
 use crate::host::{Host, Shared};
 use crate::poll::Pollable;
 use alloc::string::String;
@@ -17,7 +17,8 @@ use wasmtime::component::Resource;
 
 /// Why a stream failed.
 pub enum IoError {
-    Local(String),
+    /// A body of another size than was announced.
+    BodySize(Part, String),
     Remote(u32),
 }
 
@@ -87,11 +88,12 @@ impl Host {
                 return Ok(Ok(()));
             }
             OutputStream::Body(body) => {
+                let part = body.get().part();
                 let written = body.get().write(bytes);
                 return match written {
                     Ok(outcome) => self.streamed(outcome),
                     Err(text) => {
-                        let error = self.table.push(IoError::Local(text))?;
+                        let error = self.table.push(IoError::BodySize(part, text))?;
                         Ok(Err(StreamError::LastOperationFailed(error)))
                     }
                 };
@@ -176,14 +178,14 @@ impl error::Host for Host {}
 impl error::HostError for Host {
     fn to_debug_string(&mut self, error: Resource<IoError>) -> wasmtime::Result<String> {
         match self.table.get(&error)? {
-            IoError::Local(text) => Ok(text.clone()),
+            IoError::BodySize(_, text) => Ok(text.clone()),
             IoError::Remote(error) => ask::error_text(*error),
         }
     }
 
     fn drop(&mut self, error: Resource<IoError>) -> wasmtime::Result<()> {
         match self.table.delete(error)? {
-            IoError::Local(_) => Ok(()),
+            IoError::BodySize(..) => Ok(()),
             IoError::Remote(error) => ask::drop_handle(error),
         }
     }

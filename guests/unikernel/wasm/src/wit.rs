@@ -135,7 +135,7 @@ fn handle(store: &mut StoreContextMut<'_, Host>, resource: ResourceAny) -> wasmt
         let resource: Resource<IoError> = resource.try_into_resource(&mut *store)?;
         return match store.data().table.get(&resource)? {
             IoError::Remote(error) => Ok(*error),
-            IoError::Local(text) => bail!("not an error of the host's: {text}"),
+            IoError::BodySize(_, text) => bail!("not an error of the host's: {text}"),
         };
     }
     bail!("a resource that the host does not have")

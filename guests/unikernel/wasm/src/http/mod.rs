@@ -18,7 +18,7 @@ use wasmtime::component::Resource;
 impl types::Host for Host {
     fn http_error_code(&mut self, error: Resource<IoError>) -> wasmtime::Result<Option<ErrorCode>> {
         Ok(match self.table.get(&error)? {
-            IoError::Local(_) => Some(ErrorCode::HttpRequestBodySize(None)),
+            IoError::BodySize(part, _) => Some(part.size_error(None)),
             IoError::Remote(_) => None,
         })
     }

@@ -4,7 +4,7 @@ use super::{Fields, FutureResponse, failure, method_name};
 use crate::ask;
 use crate::bindings::wasi::http::outgoing_handler;
 use crate::bindings::wasi::http::types::{self, ErrorCode, Method, Scheme};
-use crate::body::{Body, borrowed};
+use crate::body::{Body, Part, borrowed};
 use crate::host::{Host, Shared, shared};
 use crate::io::OutputStream;
 use alloc::string::{String, ToString};
@@ -66,7 +66,7 @@ impl types::HostOutgoingRequest for Host {
         if request.body.is_some() {
             return Ok(Err(()));
         }
-        let body = shared(Body::new(request.headers.content_length()));
+        let body = shared(Body::new(Part::Request, request.headers.content_length()));
         request.body = Some(body.clone());
         Ok(Ok(self.table.push(OutgoingBody { body, taken: false })?))
     }
@@ -144,7 +144,9 @@ impl types::HostOutgoingRequest for Host {
     }
 
     fn drop(&mut self, request: Resource<OutgoingRequest>) -> wasmtime::Result<()> {
-        self.table.delete(request)?;
+        if let Some(body) = self.table.delete(request)?.body {
+            body.get().head_is_gone();
+        }
         Ok(())
     }
 }
@@ -239,13 +241,15 @@ impl types::HostOutgoingResponse for Host {
         if response.body.is_some() {
             return Ok(Err(()));
         }
-        let body = shared(Body::new(response.headers.content_length()));
+        let body = shared(Body::new(Part::Response, response.headers.content_length()));
         response.body = Some(body.clone());
         Ok(Ok(self.table.push(OutgoingBody { body, taken: false })?))
     }
 
     fn drop(&mut self, response: Resource<OutgoingResponse>) -> wasmtime::Result<()> {
-        self.table.delete(response)?;
+        if let Some(body) = self.table.delete(response)?.body {
+            body.get().head_is_gone();
+        }
         Ok(())
     }
 }
@@ -273,9 +277,10 @@ impl types::HostOutgoingBody for Host {
             Some(trailers) => self.table.delete(trailers)?.entries,
             None => Default::default(),
         };
+        let part = body.body.get().part();
         Ok(match body.body.get().finish(trailers)? {
             None => Ok(()),
-            Some(written) => Err(ErrorCode::HttpResponseBodySize(Some(written))),
+            Some(written) => Err(part.size_error(Some(written))),
         })
     }
 
