@@ -18,6 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 const PACKET: usize = 64 << 10;
 
 /// From the owner to the worker.
+#[allow(clippy::large_enum_variant, reason = "one at a time, on its way through the socket")]
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Map the memory and set the registers. Comes with two descriptors: the image, and the rings.
@@ -31,6 +32,7 @@ pub(crate) enum Order {
 }
 
 /// What a worker has to report.
+#[allow(clippy::large_enum_variant, reason = "one at a time, on its way through the socket")]
 #[derive(Debug)]
 pub enum Event {
     /// The image is in place.
@@ -72,6 +74,7 @@ pub struct Timings {
 }
 
 /// From the worker to the owner.
+#[allow(clippy::large_enum_variant, reason = "one at a time, on its way through the socket")]
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
     Loaded,

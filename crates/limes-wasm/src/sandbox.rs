@@ -218,10 +218,11 @@ impl WasmSandbox {
         if source.is_async() {
             environment = self.environment(stack, true, Tier::Optimized)?;
         }
-        if compile == CompileMode::Tiered && source.bytes().len() >= LARGE {
-            if let Some(made) = self.tiered(&environment, &source, &terms)? {
-                return Ok(made);
-            }
+        if compile == CompileMode::Tiered
+            && source.bytes().len() >= LARGE
+            && let Some(made) = self.tiered(&environment, &source, &terms)?
+        {
+            return Ok(made);
         }
         let loaded = optimized(&self.compiler, &environment, &source)?;
         let timing = loaded.timing;
