@@ -165,7 +165,7 @@ impl Template for State {
 }
 
 impl Configured for Loaded {
-    fn start(self: Box<Self>, _: Phases) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
+    fn start(self: Box<Self>) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
         // It runs once there is something to read for it.
         Box::pin(async move {
             let mut channel = Channel::new(Link::Ring(Box::new(self.ring)));
