@@ -199,8 +199,8 @@ impl Pool {
             }
         };
         self.refill();
-        let (mut channel, mut monitor) = configured.start(phases.clone()).await?;
         let begun = Instant::now();
+        let (mut channel, mut monitor) = configured.start().await?;
         let instantiated = self.instantiate(&mut channel, &mut *monitor, services, watch).await?;
         phases.record(Phase::Instantiate, instantiated);
         phases.record(Phase::Boot, begun.elapsed().saturating_sub(instantiated));

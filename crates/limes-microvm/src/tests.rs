@@ -77,7 +77,7 @@ impl Template for Scripted {
 }
 
 impl Configured for Scripted {
-    fn start(self: Box<Self>, _: Phases) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
+    fn start(self: Box<Self>) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
         Box::pin(async move {
             let (host, guest) = UnixStream::pair().unwrap();
             let mut guest = Guest { socket: guest, reader: frame::Reader::new() };

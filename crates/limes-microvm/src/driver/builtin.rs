@@ -127,6 +127,17 @@ impl State {
         let begun = Instant::now();
         let worker = self.spare.take()?;
         phases.record(Phase::Process, begun.elapsed());
+        match self.load_into(worker, phases).await {
+            Ok(loaded) => Ok(loaded),
+            // A process that waited may have died a moment ago; one that is started now has not.
+            Err(error) => {
+                tracing::debug!(%error, "loading a machine once more");
+                self.load_into(start(&self.spare.binary)?, phases).await
+            }
+        }
+    }
+
+    async fn load_into(&self, worker: Worker, phases: &Phases) -> Result<Loaded> {
         let begun = Instant::now();
         let mut ring = Ring::new(worker);
         ring.attach().map_err(lost)?;
@@ -165,7 +176,7 @@ impl Template for State {
 }
 
 impl Configured for Loaded {
-    fn start(self: Box<Self>, _: Phases) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
+    fn start(self: Box<Self>) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
         // It runs once there is something to read for it.
         Box::pin(async move {
             let mut channel = Channel::new(Link::Ring(Box::new(self.ring)));

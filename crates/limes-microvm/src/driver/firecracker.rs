@@ -228,13 +228,10 @@ async fn connect(path: &Path) -> std::io::Result<UnixStream> {
 }
 
 impl Configured for Running {
-    fn start(self: Box<Self>, phases: Phases) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
+    fn start(self: Box<Self>) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
         Box::pin(async move {
-            let begun = Instant::now();
             self.put("/actions", &json!({ "action_type": "InstanceStart" })).await?;
-            let connected = self.accept(PATIENCE).await?;
-            phases.record(Phase::Boot, begun.elapsed());
-            Ok(connected)
+            self.accept(PATIENCE).await
         })
     }
 }

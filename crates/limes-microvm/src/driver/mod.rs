@@ -59,7 +59,7 @@ pub(crate) trait Template: Send + Sync {
 /// A machine that has not been started.
 pub(crate) trait Configured: Send {
     /// Starts it; its guest has not been heard of.
-    fn start(self: Box<Self>, phases: Phases) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>>;
+    fn start(self: Box<Self>) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>>;
 }
 
 /// A machine's state on which others are made.

@@ -188,13 +188,8 @@ impl Running {
 }
 
 impl Configured for Running {
-    fn start(self: Box<Self>, phases: Phases) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
-        Box::pin(async move {
-            let begun = Instant::now();
-            let resumed = self.resume().await?;
-            phases.record(Phase::Create, begun.elapsed());
-            Ok(resumed)
-        })
+    fn start(self: Box<Self>) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
+        Box::pin(self.resume())
     }
 }
 
