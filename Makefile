@@ -125,7 +125,7 @@ test: lint build qemu browser guests functions languages ## every check and ever
 	$(PY) -m pytest
 	@$(MAKE) study-ci
 
-lint: build ## formats, clippy, ruff, types, and the stubs against the compiled core
+lint: build functions ## formats, clippy, ruff, types, and the stubs against the compiled core
 	cargo fmt --all --check
 	cargo fmt --all --check --manifest-path functions/Cargo.toml
 	$(VENV)/bin/ruff format --check $(PYTHON_FOLDERS)
