@@ -14,7 +14,6 @@ WIT_BINDGEN_VERSION := 0.63.0
 WIT_BINDGEN := .tools/wit-bindgen-$(WIT_BINDGEN_VERSION)-c-go
 COMPONENTIZE_JS_VERSION := 0.23.0
 COMPONENTIZE_JS := .tools/componentize-js-$(COMPONENTIZE_JS_VERSION)
-RUST_WASM := .tools/rust-wasm
 SET_UP := $(VENV)/.set-up
 BUILT := $(VENV)/.built
 # What microVMs are made of, shipped inside the package.
@@ -42,7 +41,7 @@ PYTHON_FOLDERS := $(wildcard python tests bench guests functions/*.py examples d
 APT = { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y $(1) >/dev/null; } \
       || { echo "$(1) is missing, and only root may install it: apt-get install $(1)" >&2; exit 1; }
 
-.PHONY: help setup languages build vm qemu browser guests functions demo test lint format bench study study-ci docs clean
+.PHONY: help setup languages rust-wasm build vm qemu browser guests functions demo test lint format bench study study-ci docs clean
 
 help: ## say what there is to make
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -68,7 +67,7 @@ $(WIT_BINDGEN):
 	  wit-bindgen-cli --version $(WIT_BINDGEN_VERSION) --no-default-features --features c,go
 	@rm -f .tools/wit-bindgen-* && touch $@
 
-languages: $(SET_UP) $(WIT_BINDGEN) $(COMPONENTIZE_JS) $(RUST_WASM) ## install what `limes build` needs for every language
+languages: $(SET_UP) $(WIT_BINDGEN) $(COMPONENTIZE_JS) rust-wasm ## install what `limes build` needs for every language
 	@command -v go >/dev/null || echo "go is missing, its tests will be skipped: Go 1.25 or newer from https://go.dev/dl" >&2
 
 $(COMPONENTIZE_JS):
@@ -77,11 +76,11 @@ $(COMPONENTIZE_JS):
 	@npm install --silent --no-audit --no-fund --prefix .tools @bytecodealliance/componentize-js@$(COMPONENTIZE_JS_VERSION)
 	@rm -f .tools/componentize-js-* && touch $@
 
-# rustup has the target ready; where it cannot fetch it, Debian has the library's source.
-$(RUST_WASM):
-	@mkdir -p .tools
-	@rustup target add wasm32-wasip2 >/dev/null 2>&1 || { $(call APT,rustc-web rust-web-src lld-19 wasi-libc); }
-	@touch $@
+# rustup has the targets ready; where it cannot fetch them, Debian has the library's source.
+rust-wasm:
+	@rustc --print target-libdir --target wasm32-wasip1 2>/dev/null | xargs -r test -d || \
+	  { test -x /usr/bin/rustc && command -v wasm-ld-19 >/dev/null; } || \
+	  rustup target add wasm32-wasip1 wasm32-wasip2 2>/dev/null || { $(call APT,rustc-web rust-web-src lld-19 wasi-libc); }
 
 build: $(BUILT) ## compile the core and install the package into .venv, editable
 
@@ -112,9 +111,7 @@ guests: $(SET_UP) $(WIT_BINDGEN) ## build the test guests into guests/build
 	@$(PY) guests/build.py
 
 # Without Rust's own target for components: Debian's compiler, which may be built for with the library's source.
-functions: $(SET_UP) ## build the functions that Limes ships into functions/build
-	@rustc --print target-libdir --target wasm32-wasip1 2>/dev/null | xargs -r test -d || test -x /usr/bin/rustc || \
-	  rustup target add wasm32-wasip1 2>/dev/null || { $(call APT,rustc-web rust-web-src lld-19 wasi-libc); }
+functions: $(SET_UP) rust-wasm ## build the functions that Limes ships into functions/build
 	@$(PY) functions/compile.py
 
 demo: build guests ## run a component through the library, then through a node over HTTP, and print what each phase cost
@@ -130,7 +127,7 @@ lint: build functions ## formats, clippy, ruff, types, and the stubs against the
 	cargo fmt --all --check --manifest-path functions/Cargo.toml
 	$(VENV)/bin/ruff format --check $(PYTHON_FOLDERS)
 	$(VENV)/bin/ruff check $(PYTHON_FOLDERS)
-	$(PY) -m mypy --strict python/limes guests/build.py bench/run.py $(wildcard examples/*.py)
+	$(PY) -m mypy --strict python/limes bench/run.py $(wildcard examples/*.py)
 	$(PY) -m mypy --strict functions/compile.py guests/build.py
 	$(PY) -m mypy.stubtest limes._native
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings

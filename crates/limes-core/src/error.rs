@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Duration;
 
 /// The result of everything in Limes that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -93,6 +94,18 @@ impl Error {
     /// An error of `kind`, in `operation`, saying `message`.
     pub fn new(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Self {
         Self(Box::new(Inner { kind, operation, message: message.into(), context: Vec::new(), source: None }))
+    }
+
+    /// The error for a guest that did not end within `timeout`, its wall-clock limit.
+    pub fn timed_out(timeout: Duration) -> Self {
+        let allowed = timeout.as_millis();
+        Self::new(
+            ErrorKind::Timeout,
+            "run guest",
+            format!("the function did not end within {allowed} ms; raise `limits.timeout` if it needs more"),
+        )
+        .with("limit", "timeout")
+        .with("allowed", allowed)
     }
 
     /// The error for an input of `found` bytes, or of more, where `allowed` may come.

@@ -6,7 +6,7 @@ use crate::driver::{Machine, Phases};
 use crate::input::Given;
 use crate::pool::Pool;
 use crate::services::Services;
-use crate::timer::{Timer, timed_out};
+use crate::timer::Timer;
 use crate::watch::Watch;
 use limes_core::{
     Body, BoxFuture, Contract, Error, ErrorKind, Function, Grants, Input, Invocation, Limits, Output, Result,
@@ -236,7 +236,7 @@ async fn until<T>(
             return Poll::Ready(Err(error));
         }
         let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
-        timer.as_mut().poll(cx).map(|()| Err(timed_out(timeout)))
+        timer.as_mut().poll(cx).map(|()| Err(Error::timed_out(timeout)))
     })
     .await
 }

@@ -1,7 +1,7 @@
 //! When a guest must be over: by the wall clock, and by the time its machine has computed.
 
 use crate::driver::Monitor;
-use limes_core::{Error, ErrorKind};
+use limes_core::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ impl Timer {
             let due = sleep.as_mut().poll(cx).is_ready();
             let now = Instant::now();
             if now >= self.deadline {
-                return Poll::Ready(timed_out(self.timeout));
+                return Poll::Ready(Error::timed_out(self.timeout));
             }
             if !due {
                 return Poll::Pending;
@@ -57,16 +57,4 @@ impl Timer {
             }
         }
     }
-}
-
-/// The error for a call that took too long.
-pub(crate) fn timed_out(timeout: Duration) -> Error {
-    let allowed = timeout.as_millis();
-    Error::new(
-        ErrorKind::Timeout,
-        "run guest",
-        format!("the function did not end within {allowed} ms; raise `limits.timeout` if it needs more"),
-    )
-    .with("limit", "timeout")
-    .with("allowed", allowed)
 }

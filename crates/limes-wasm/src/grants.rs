@@ -182,8 +182,7 @@ pub type Exchange = (http::Response<WasiBody>, Box<dyn Future<Output = Result<()
 
 impl WasiHttpHooks for Outbound {
     fn is_forbidden_header(&mut self, name: &http::HeaderName) -> bool {
-        static FORBIDDEN: [http::HeaderName; 9] = wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
-        FORBIDDEN.contains(name)
+        is_forbidden_header(name)
     }
 
     fn send_request(
@@ -194,6 +193,13 @@ impl WasiHttpHooks for Outbound {
     ) -> Box<dyn Future<Output = Result<Exchange, HttpError>> + Send> {
         send(self, request, options)
     }
+}
+
+/// Whether a header field is the host's to set, and not to be seen or set by a guest.
+pub fn is_forbidden_header(name: &http::HeaderName) -> bool {
+    // The constant would be made anew at each look.
+    static FORBIDDEN: [http::HeaderName; 9] = wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
+    FORBIDDEN.contains(name)
 }
 
 /// Sends a request of the guest, if its destination was granted.

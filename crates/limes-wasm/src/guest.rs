@@ -54,17 +54,6 @@ impl<T> Guest<T> {
         let reason = self.session.control.stop_reason()?;
         Some(Error::new(ErrorKind::Stopped, "run guest", reason.describe()))
     }
-
-    fn timed_out(&self) -> Error {
-        let allowed = self.timeout.as_millis();
-        Error::new(
-            ErrorKind::Timeout,
-            "run guest",
-            format!("the function did not end within {allowed} ms; raise `limits.timeout` if it needs more"),
-        )
-        .with("limit", "timeout")
-        .with("allowed", allowed)
-    }
 }
 
 impl<T> Future for Guest<T> {
@@ -90,7 +79,7 @@ impl<T> Future for Guest<T> {
         let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
         // A guest that computes is polled again at once and must not outrun its timer's driver.
         if timer.as_mut().poll(cx).is_ready() || Instant::now() >= deadline {
-            let error = this.timed_out();
+            let error = Error::timed_out(this.timeout);
             return this.end(Err(error));
         }
         Poll::Pending

@@ -92,15 +92,7 @@ def _paper(summary: Mapping[str, Any]) -> str:
     body = []
     for row in summary["paper"]:
         cells = [f"`{row['paper_cell']}`", f"`{row['our_cell']}`" if row["our_cell"] else "not filled"]
-        for measure in ("cold", "execute"):
-            ours, theirs = row.get(f"our_{measure}_ms"), row.get(f"paper_{measure}_ms")
-            ratio = row.get(f"{measure}_ratio")
-            cells += [
-                milliseconds(ours) if ours is not None else "",
-                milliseconds(theirs["value"]) if theirs else "not measured",
-                f"{ratio:.3g}" if ratio is not None else "",
-            ]
-        body.append((*cells, row["caveat"]))
+        body.append((*cells, *paper.figures_of(row), row["caveat"]))
     return _table(head, body)
 
 

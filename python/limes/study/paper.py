@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from limes.study.plan import Cell
 from limes.study.statistics import Interval, median_interval
+from limes.study.verdict import milliseconds
 
 CITATION = (
     "V. Besozzi, E. Fiasco, M. Danelutto, P. Dazzi: «WebAssembly and Unikernels: A Comparative Study for "
@@ -58,3 +61,17 @@ def interval(cell: Cell, measure: str) -> Interval:
     """The median of a cell's ``cold`` or ``execute`` in milliseconds, with its interval."""
     found = published()[cell]
     return median_interval(found.cold_ms if measure == "cold" else found.execute_ms)
+
+
+def figures_of(row: Mapping[str, Any]) -> list[str]:
+    """Ours, the paper's and the ratio in words, for the cold start and then for the execution of a row of the summary's table."""
+    cells = []
+    for measure in ("cold", "execute"):
+        ours, theirs = row.get(f"our_{measure}_ms"), row.get(f"paper_{measure}_ms")
+        ratio = row.get(f"{measure}_ratio")
+        cells += [
+            milliseconds(ours) if ours is not None else "",
+            milliseconds(theirs["value"]) if theirs else "not measured",
+            f"{ratio:.3g}" if ratio is not None else "",
+        ]
+    return cells

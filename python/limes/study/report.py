@@ -297,14 +297,7 @@ def _table_cells(row: Mapping[str, Any]) -> list[str]:
 
 def _paper_cells(row: Mapping[str, Any]) -> list[str]:
     cells = [escape(row["paper_cell"]), escape(row["what"]), escape(row["our_cell"] or "not filled here")]
-    for measure in ("cold", "execute"):
-        ours, theirs = row.get(f"our_{measure}_ms"), row.get(f"paper_{measure}_ms")
-        ratio = row.get(f"{measure}_ratio")
-        cells += [
-            milliseconds(ours) if ours is not None else "",
-            milliseconds(theirs["value"]) if theirs else "not measured",
-            f"{ratio:.3g}" if ratio is not None else "",
-        ]
+    cells += paper.figures_of(row)
     return [*cells, f'<span class="caveat">{escape(row["caveat"])}</span>' if row["caveat"] else ""]
 
 

@@ -1,6 +1,6 @@
 //! Firecracker: its HTTP API on a unix socket, its vsock as the channel.
 
-use super::process::{Folder, Place, Process};
+use super::process::{Folder, Place, Process, version_text};
 use super::{Boot, Configured, Driver, Monitor, Phases, Snapshot, Template};
 use crate::channel::{Channel, Link};
 use bytes::Bytes;
@@ -42,11 +42,8 @@ impl Firecracker {
     /// # Errors
     /// It does not run, or is too old.
     pub fn new(binary: PathBuf, folder: Arc<Folder>) -> Result<Self> {
-        let found = Command::new(&binary)
-            .arg("--version")
-            .output()
+        let text = version_text(&binary)
             .map_err(|error| unavailable(format!("cannot run `{}`", binary.display())).from_source(error))?;
-        let text = String::from_utf8_lossy(&found.stdout).into_owned();
         let version = text.split_once('v').map_or("", |(_, rest)| rest);
         let mut numbers = version.split('.').map_while(|part| part.parse::<u32>().ok());
         let version = [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)];

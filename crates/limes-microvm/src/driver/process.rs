@@ -20,6 +20,15 @@ const LOCK: &str = "lock";
 /// What of a monitor's own words goes into an error, in bytes.
 const TAIL: u64 = 2000;
 
+/// What the program of a monitor says of its version.
+///
+/// # Errors
+/// It does not run.
+pub(crate) fn version_text(binary: &Path) -> io::Result<String> {
+    let said = Command::new(binary).arg("--version").output()?;
+    Ok(String::from_utf8_lossy(&said.stdout).into_owned())
+}
+
 /// A private folder for sockets and states of machines, gone with this process or swept by the next.
 pub(crate) struct Folder {
     path: PathBuf,

@@ -1,6 +1,6 @@
 //! QEMU's machine `microvm`: by software where there is no KVM, with a virtio console as the channel.
 
-use super::process::{Folder, Place, Process};
+use super::process::{Folder, Place, Process, version_text};
 use super::watch::Created;
 use super::{Boot, Configured, Driver, Monitor, Phases, Snapshot, Template};
 use crate::channel::{Channel, Link};
@@ -40,11 +40,8 @@ impl Qemu {
     /// # Errors
     /// It does not run, or is too old.
     pub fn new(binary: PathBuf, folder: Arc<Folder>, kvm: bool) -> Result<Self> {
-        let found = Command::new(&binary)
-            .arg("--version")
-            .output()
+        let text = version_text(&binary)
             .map_err(|error| unavailable(format!("cannot run `{}`", binary.display())).from_source(error))?;
-        let text = String::from_utf8_lossy(&found.stdout).into_owned();
         let version = text.split_once("version ").map_or("", |(_, rest)| rest);
         let major: u32 = version.split('.').next().and_then(|part| part.parse().ok()).unwrap_or(0);
         if major < OLDEST {

@@ -15,8 +15,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{
 };
 use wasmtime_wasi_http::p2::body::{HostFutureTrailers, HostIncomingBody, HostOutgoingBody};
 use wasmtime_wasi_http::{
-    DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, FieldMap, RequestOptions, WasiBody, WasiHttpCtxView,
-    WasiHttpHooks,
+    Error as HttpError, FieldMap, RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks,
 };
 
 /// Outbound HTTP through the grants.
@@ -24,7 +23,7 @@ pub(super) struct Outbound(pub Arc<dyn Granted>);
 
 impl WasiHttpHooks for Outbound {
     fn is_forbidden_header(&mut self, name: &http::HeaderName) -> bool {
-        DEFAULT_FORBIDDEN_HEADERS.contains(name)
+        grants::is_forbidden_header(name)
     }
 
     fn send_request(
@@ -233,19 +232,9 @@ fn no_field() -> types::FieldSizePayload {
     types::FieldSizePayload { field_name: None, field_size: None }
 }
 
+/// A method that HTTP cannot have is left for the library to refuse.
 fn method(name: &str) -> Method {
-    match name {
-        "GET" => Method::Get,
-        "HEAD" => Method::Head,
-        "POST" => Method::Post,
-        "PUT" => Method::Put,
-        "DELETE" => Method::Delete,
-        "CONNECT" => Method::Connect,
-        "OPTIONS" => Method::Options,
-        "TRACE" => Method::Trace,
-        "PATCH" => Method::Patch,
-        other => Method::Other(other.to_owned()),
-    }
+    http::Method::from_bytes(name.as_bytes()).map_or_else(|_| Method::Other(name.to_owned()), Method::from)
 }
 
 fn scheme(name: &str) -> Scheme {

@@ -1,5 +1,6 @@
 //! `outgoing-body`: what a guest writes a response's or a request's body through.
 
+use super::Answer;
 use super::pipe::{Reader, Writer, pipe};
 use crate::host::Host;
 use http_body_util::BodyExt;
@@ -44,8 +45,6 @@ pub(super) fn content_length(headers: &http::HeaderMap) -> Result<Option<u64>, (
         _ => Err(()),
     }
 }
-
-type Answer<T> = wasmtime::Result<(T,)>;
 
 pub(super) fn define(types: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()> {
     types.resource("outgoing-body", ResourceType::host::<OutgoingBody>(), |mut store, rep| {

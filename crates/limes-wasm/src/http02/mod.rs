@@ -24,6 +24,9 @@ use wasmtime::component::{Linker, Resource};
 const TYPES: &str = "wasi:http/types@0.2.12";
 const STREAMS: &str = "wasi:io/streams@0.2.12";
 
+/// What a host function gives back: its one result, or a trap.
+type Answer<T> = wasmtime::Result<(T,)>;
+
 /// Puts the lean functions over the library's.
 pub(crate) fn define(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     let mut types = linker.instance(TYPES)?;

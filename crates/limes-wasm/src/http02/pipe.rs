@@ -63,9 +63,14 @@ fn end(mut state: MutexGuard<'_, State>, how: End) {
         state.end = how;
     }
     let reader = state.reader.take();
+    release(state, reader);
+}
+
+/// Wakes who waited for what was done, when the lock is free again.
+fn release(state: MutexGuard<'_, State>, waiting: Option<Waker>) {
     drop(state);
-    if let Some(reader) = reader {
-        reader.wake();
+    if let Some(waiting) = waiting {
+        waiting.wake();
     }
 }
 
@@ -128,10 +133,7 @@ impl OutputStream for Stream {
         state.waiting += bytes.len();
         state.chunks.push_back(bytes);
         let reader = state.reader.take();
-        drop(state);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        release(state, reader);
         Ok(())
     }
 
@@ -175,10 +177,7 @@ impl Body for Reader {
         if let Some(chunk) = state.chunks.pop_front() {
             state.waiting -= chunk.len();
             let writer = state.writer.take();
-            drop(state);
-            if let Some(writer) = writer {
-                writer.wake();
-            }
+            release(state, writer);
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         match std::mem::replace(&mut state.end, End::Told) {
@@ -200,9 +199,6 @@ impl Drop for Reader {
         state.reader_gone = true;
         state.chunks.clear();
         let writer = state.writer.take();
-        drop(state);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
+        release(state, writer);
     }
 }

@@ -1,5 +1,6 @@
 //! `incoming-request`: read where it lies, and only as far as the guest asks.
 
+use super::Answer;
 use crate::host::Host;
 use crate::request::Incoming;
 use http::header::HOST;
@@ -57,8 +58,6 @@ fn headers(host: &mut Host) -> wasmtime::Result<Resource<FieldMap>> {
     };
     Ok(host.table().push(shown)?)
 }
-
-type Answer<T> = wasmtime::Result<(T,)>;
 
 fn received(host: &mut Host) -> wasmtime::Result<&mut Received> {
     host.received.as_deref_mut().ok_or_else(|| wasmtime::format_err!("the request is gone"))

@@ -1,5 +1,6 @@
 //! `outgoing-response` and `response-outparam`: the head of the answer.
 
+use super::Answer;
 use super::body::{self, OutgoingBody};
 use super::pipe::Reader;
 use crate::host::Host;
@@ -29,8 +30,6 @@ impl OutgoingResponse {
         response
     }
 }
-
-type Answer<T> = wasmtime::Result<(T,)>;
 
 pub(super) fn define(types: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()> {
     types.resource("response-outparam", ResourceType::host::<Outparam>(), |_, _| Ok(()))?;
