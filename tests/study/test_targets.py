@@ -189,3 +189,9 @@ def test_a_call_waits_until_what_was_begun_before_is_done() -> None:
     rested = time.monotonic() - began
     process.communicate(b"\n")
     assert rested >= 0.3
+
+
+def test_a_process_that_has_ended_has_no_children() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    assert children(process.pid) == []

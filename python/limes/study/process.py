@@ -139,11 +139,15 @@ def private_bytes(pid: int) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """Every process that descends from this one, as far as they can be seen."""
+    """Every process that descends from this one, as far as they can be seen; those that end meanwhile have none."""
     found: list[int] = []
-    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return found
+    for thread in threads:
         try:
-            own = [int(child) for child in listed.read_text().split()]
+            own = [int(child) for child in (thread / "children").read_text().split()]
         except OSError:
             continue
         for child in own:
