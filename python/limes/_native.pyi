@@ -178,8 +178,13 @@ class Outcome:
 class Node:
     """The data plane: listens, routes, admits, runs."""
 
-    def __new__(cls, engine: Engine, listen: str, *, threads: int = 0) -> Node:
-        """Bind ``listen`` (``HOST:PORT``, port 0 for any) and start ``threads`` server threads (0: one a core)."""
+    def __new__(
+        cls, engine: Engine, listen: str, *, threads: int = 0, busy_poll_us: int | None = None
+    ) -> Node:
+        """Bind ``listen`` (``HOST:PORT``, port 0 for any) and start ``threads`` server threads (0: one a core).
+
+        ``busy_poll_us``: for how many microseconds one of them polls before it sleeps; None is the core's default.
+        """
 
     @property
     def address(self) -> str:
