@@ -1,6 +1,7 @@
 //! The microVM sandbox: a component in a virtual machine of its own, one for every call.
 //!
-//! [`MicroVmSandbox`] compiles a component for the unikernel and readies machines that run it. A call's way:
+//! [`MicroVmSandbox`] compiles a component for the unikernel, or takes a native function, and readies machines that run it (`program`). A
+//! call's way:
 //!
 //! - `function`: the input is matched with the contract; `pool`: a machine is taken, or made as the function's mode says, within the `budget`;
 //! - `driver`: one module a monitor, built-in, Firecracker and QEMU; `channel`: frames to and from the guest, whatever carries them;
@@ -17,6 +18,7 @@ mod function;
 mod input;
 mod outcome;
 mod pool;
+mod program;
 mod sandbox;
 mod services;
 #[cfg(test)]
@@ -24,4 +26,5 @@ mod tests;
 mod timer;
 mod watch;
 
+pub use program::inspect;
 pub use sandbox::{MicroVmSandbox, Probed, Settings};

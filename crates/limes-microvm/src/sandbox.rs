@@ -8,11 +8,12 @@ use crate::driver::qemu::Qemu;
 use crate::driver::{Boot, Driver};
 use crate::function::MicroVmFunction;
 use crate::pool::{Loading, Parts, Pool, Pools};
+use crate::program::Program;
 use limes_channel::machine::OVERHEAD;
 use limes_core::{
     Error, ErrorKind, FunctionSpec, Grants, Limits, MicroVm, Prepared, Result, Sandbox, SandboxKind, Vmm,
 };
-use limes_wasm::{UnikernelCode, WasmSandbox, read_component};
+use limes_wasm::{WasmSandbox, read_component};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -131,7 +132,7 @@ impl MicroVmSandbox {
         Ok(self.found.get_or_init(|| found))
     }
 
-    /// Takes a component (or a wasip1 module, or either as wat text) to something that can be invoked.
+    /// Takes a component (or a wasip1 module, or either as wat text), or a native function, to something that can be invoked.
     ///
     /// Blocks while it compiles, and until a first machine has shown that the function starts in it.
     ///
@@ -145,13 +146,13 @@ impl MicroVmSandbox {
         grants: Grants,
         settings: &MicroVm,
     ) -> Result<Prepared> {
-        let code = self.wasm.compile_for_unikernel(bytes)?;
+        let program = Program::of(bytes, &self.wasm)?;
         let begun = Instant::now();
-        let mut timing = code.timing;
-        let contract = code.contract;
+        let mut timing = program.timing;
+        let contract = program.contract;
         let (limits, grants) = (Arc::new(limits), Arc::new(grants));
         let name = if name.is_empty() { "function".to_owned() } else { name.to_owned() };
-        let pool = self.pool(&name, code, &limits, &grants, settings)?;
+        let pool = self.pool(&name, program, &limits, &grants, settings)?;
         timing.load += nanos(begun);
         let function = MicroVmFunction { name, contract, limits, grants, pool };
         Ok(Prepared { function: Arc::new(function), timing })
@@ -161,7 +162,7 @@ impl MicroVmSandbox {
     fn pool(
         &self,
         name: &str,
-        code: UnikernelCode,
+        program: Program,
         limits: &Arc<Limits>,
         grants: &Grants,
         settings: &MicroVm,
@@ -172,9 +173,14 @@ impl MicroVmSandbox {
                 .from_source(error)
         })?;
         let place = Arc::new(place);
-        let image = place.join("artifact");
-        write(&image, &code.artifact)?;
-        let artifact_bytes = code.artifact.len() as u64;
+        let kept = |name: &str, bytes: &Vec<u8>| {
+            let path = place.join(name);
+            write(&path, bytes).map(|()| path)
+        };
+        let own_kernel = program.kernel.as_ref().map(|bytes| kept("kernel", bytes)).transpose()?;
+        let kernel = own_kernel.unwrap_or_else(|| self.settings.unikernel.clone());
+        let initrd = program.artifact.as_ref().map(|bytes| kept("artifact", bytes)).transpose()?;
+        let artifact_bytes = program.artifact.map_or(0, |bytes| bytes.len() as u64);
         let chosen = *self.chosen.lock();
         let candidates: Vec<Vmm> = match (settings.vmm, chosen) {
             (Vmm::Auto, Some(chosen)) => vec![chosen],
@@ -187,13 +193,13 @@ impl MicroVmSandbox {
                 let own = if vmm == Vmm::Builtin { OVERHEAD } else { OVERHEAD + FIRMWARE };
                 let least = limits.memory.saturating_add(own).saturating_add(artifact_bytes);
                 let memory = settings.memory.unwrap_or(least).next_multiple_of(2 << 20);
-                let boot = Boot { kernel: self.settings.unikernel.clone(), initrd: image.clone(), memory };
+                let boot = Boot { kernel: kernel.clone(), initrd: initrd.clone(), memory };
                 let parts = Parts {
                     template: driver.template(boot)?,
                     driver,
                     loading: Loading {
-                        contract: code.contract,
-                        export: code.export.clone(),
+                        contract: program.contract,
+                        export: program.export.clone(),
                         limits: limits.clone(),
                         args: [name.to_owned()].into_iter().chain(grants.args.iter().cloned()).collect(),
                         env: grants.env.clone().into_iter().collect(),
@@ -282,10 +288,10 @@ impl MicroVmSandbox {
     fn probe_one(&self, vmm: Vmm) -> Probed {
         let limits = Limits { memory: 8 << 20, ..Limits::default() };
         let settings = MicroVm { vmm, mode: limes_core::Mode::EndToEnd, ..MicroVm::default() };
-        let compiled = self.wasm.compile_for_unikernel(PROBE.as_bytes());
+        let compiled = Program::of(PROBE.as_bytes(), &self.wasm);
         let begun = Instant::now();
         let made = compiled
-            .and_then(|code| self.pool("probe", code, &Arc::new(limits), &Grants::default(), &settings));
+            .and_then(|program| self.pool("probe", program, &Arc::new(limits), &Grants::default(), &settings));
         match made {
             Ok(_) => Probed { vmm, works: true, took: nanos(begun), problem: String::new() },
             Err(error) => Probed { vmm, works: false, took: 0, problem: error.to_string() },

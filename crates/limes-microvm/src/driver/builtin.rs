@@ -106,7 +106,7 @@ impl Driver for Builtin {
             })
         };
         let kernel = read(&boot.kernel)?;
-        let artifact = read(&boot.initrd)?;
+        let artifact = boot.initrd.as_deref().map(read).transpose()?.unwrap_or_default();
         let image = Image::build(&kernel, &artifact, boot.memory).map_err(|error| {
             Error::new(ErrorKind::InvalidArgument, "start microVM", "the machine cannot be laid out")
                 .from_source(error)

@@ -93,9 +93,10 @@ impl Template for Images {
         Box::pin(async move {
             let running = Running::start(&self.binary, &self.folder, &phases).await?;
             let begun = Instant::now();
-            let source = json!({
-                "kernel_image_path": self.boot.kernel, "initrd_path": self.boot.initrd, "boot_args": "",
-            });
+            let mut source = json!({ "kernel_image_path": self.boot.kernel, "boot_args": "" });
+            if let Some(initrd) = &self.boot.initrd {
+                source["initrd_path"] = json!(initrd);
+            }
             let memory = self.boot.memory.div_ceil(1 << 20);
             running.put("/machine-config", &json!({ "vcpu_count": 1, "mem_size_mib": memory })).await?;
             running.put("/boot-source", &source).await?;

@@ -17,8 +17,8 @@ use std::time::Duration;
 pub(crate) struct Boot {
     /// The unikernel.
     pub kernel: PathBuf,
-    /// The artifact.
-    pub initrd: PathBuf,
+    /// The artifact, where the unikernel takes one.
+    pub initrd: Option<PathBuf>,
     /// Bytes.
     pub memory: u64,
 }

@@ -105,7 +105,10 @@ impl Images {
             "-object",
             &format!("memory-backend-file,id=memory,size={bytes},mem-path={path},share={share}"),
         ]);
-        command.arg("-kernel").arg(&self.boot.kernel).arg("-initrd").arg(&self.boot.initrd);
+        command.arg("-kernel").arg(&self.boot.kernel);
+        if let Some(initrd) = &self.boot.initrd {
+            command.arg("-initrd").arg(initrd);
+        }
         command.args(["-chardev", &format!("socket,id=channel,path={CONSOLE}")]);
         command.args([
             "-device",

@@ -11,7 +11,7 @@ pub mod arena;
 mod boot;
 pub mod channel;
 pub mod clock;
-mod heap;
+pub mod heap;
 mod memory;
 mod panic;
 mod port;

@@ -29,8 +29,9 @@ pub(super) extern "C" fn start(way: u32, info: *const u8, length: usize, artifac
         *DEVICES.get() = first..first + step * count;
         *STEP.get() = step;
         // The artifact's large pages may be executed, so nothing else is in them.
-        let arena = artifact / LARGE * LARGE;
-        super::run(arena.min(end), artifact..artifact + length, || {
+        let arena = if length == 0 { end } else { end.min(artifact / LARGE * LARGE) };
+        let artifact = if length == 0 { end..end } else { artifact..artifact + length };
+        super::run(arena, artifact, || {
             let devices = DEVICES.get().clone();
             let step = *STEP.get();
             virtio::find(devices.step_by(step))
