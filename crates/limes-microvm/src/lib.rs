@@ -6,6 +6,7 @@
 //! - `function`: the input is matched with the contract; `pool`: a machine is taken, or made as the function's mode says, within the `budget`;
 //! - `driver`: one module a monitor, built-in, Firecracker and QEMU; `channel`: frames to and from the guest, whatever carries them;
 //! - `conversation`: what both sides say until the guest is done; `services`: what the host does for it, under the grants of `watch`;
+//! - `image`: the same for images of one's own, which speak a protocol of theirs;
 //! - `answer`: the bytes on their way out; `timer`: the wall clock and the processor time; `outcome`: how it ended.
 #![deny(missing_docs)]
 
@@ -15,6 +16,7 @@ mod channel;
 mod conversation;
 mod driver;
 mod function;
+mod image;
 mod input;
 mod outcome;
 mod pool;

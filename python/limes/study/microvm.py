@@ -157,7 +157,10 @@ class MicrovmTarget:
 
     def _kernel(self) -> Path:
         if self._workload.unikernel is None:
-            raise Unavailable(f"{self._workload.name} has no native unikernel", operation="study")
+            raise Unavailable(
+                f"{self._workload.name} has no native function: those of `make functions` have no files",
+                operation="study",
+            )
         return self._workload.unikernel
 
     def close(self) -> None:
