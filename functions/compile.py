@@ -22,7 +22,7 @@ ROOT = HERE.parent
 BUILD = HERE / "build"
 TARGET = "wasm32-wasip1"
 SIMD = "-C target-feature=+simd128"
-UNIKERNELS = ROOT / "guests" / "unikernel" / "native"
+UNIKERNELS = ROOT / "guests" / "unikernel" / "functions"
 
 DEBIAN_RUSTC = Path("/usr/bin/rustc")
 DEBIAN_LIBC = Path("/usr/lib/wasm32-wasi")

@@ -155,8 +155,9 @@ impl Machines {
             said.follow(control.clone());
         }
         let begun = Instant::now();
-        let (channel, monitor) = configured.start().await?;
-        let open = self.open(channel, &*monitor).await?;
+        let (channel, mut monitor) = configured.start().await?;
+        let opened = self.open(channel, &*monitor).await;
+        let open = opened.map_err(|error| super::explain(error, &mut *monitor))?;
         phases.record(Phase::Boot, begun.elapsed());
         Ok(Machine { open, monitor, _lease: lease })
     }

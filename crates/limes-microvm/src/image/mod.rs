@@ -7,7 +7,7 @@ mod port;
 mod spare;
 
 use crate::conversation::guard;
-use crate::driver::Phases;
+use crate::driver::{Monitor, Phases};
 use crate::driver::console::Console;
 use crate::function::until;
 use crate::timer::Timer;
@@ -98,12 +98,7 @@ impl ImageFunction {
         watch.control.record(Phase::Execute, begun.elapsed());
         match answered {
             Ok(output) => Ok((output, machine)),
-            Err(error) if error.kind() == ErrorKind::Unavailable => {
-                let why = machine.monitor.why();
-                let message = format!("{}{why}; try again", error.message());
-                Err(Error::new(ErrorKind::Unavailable, "run guest", message).from_source(error))
-            }
-            Err(error) => Err(error),
+            Err(error) => Err(explain(error, &mut *machine.monitor)),
         }
     }
 }
@@ -180,6 +175,15 @@ fn gone(what: &str) -> Error {
         "run guest",
         format!("the image's machine ended before it answered ({what})"),
     )
+}
+
+/// With what is known of the end of a machine that is gone.
+fn explain(error: Error, monitor: &mut dyn Monitor) -> Error {
+    if error.kind() != ErrorKind::Unavailable {
+        return error;
+    }
+    let message = format!("{}{}; try again", error.message(), monitor.why());
+    Error::new(ErrorKind::Unavailable, "run guest", message).from_source(error)
 }
 
 /// The error for an image that does not keep to its protocol.

@@ -23,4 +23,6 @@ pub mod single;
 pub struct Machine {
     /// The artifact that the host placed in memory; it is never written.
     pub artifact: &'static [u8],
+    /// What the kernel was booted with; empty under the built-in VMM.
+    pub arguments: &'static str,
 }
