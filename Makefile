@@ -36,7 +36,7 @@ CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find crates wit -ty
 KERNEL_SOURCES := $(addprefix guests/unikernel/,.cargo Cargo.toml Cargo.lock kernel link) crates/limes-channel
 sources_in = $(shell find $(1) -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.ld' -o -name Cargo.lock \) -not -path '*/tests/*')
 UNIKERNEL_SOURCES := $(call sources_in,$(KERNEL_SOURCES) guests/unikernel/memfd guests/unikernel/wasm)
-TEST_IMAGES := $(addprefix guests/build/images/,native spare)
+TEST_IMAGES := $(addprefix guests/build/images/,http native spare)
 VMM_SOURCES := $(shell find crates/limes-channel crates/limes-vmm -type f -name '*.rs' -not -path '*/tests/*') Cargo.lock
 PYTHON_FOLDERS := $(wildcard python tests bench guests functions/*.py examples docs)
 
@@ -120,7 +120,7 @@ guests: $(SET_UP) $(WIT_BINDGEN) $(TEST_IMAGES) ## build the test guests into gu
 $(TEST_IMAGES) &: $(call sources_in,$(KERNEL_SOURCES) guests/unikernel/native guests/unikernel/images)
 	@mkdir -p $(@D)
 	cd guests/unikernel/images && CARGO_TARGET_DIR=$(TARGET)/unikernel cargo build --release --locked
-	@install -m 755 $(TARGET)/unikernel/x86_64-unknown-linux-gnu/release/{native,spare} guests/build/images
+	@install -m 755 $(TARGET)/unikernel/x86_64-unknown-linux-gnu/release/{http,native,spare} guests/build/images
 
 # Without Rust's own target for components: Debian's compiler, which may be built for with the library's source.
 functions: $(SET_UP) rust-wasm ## build the functions that Limes ships into functions/build

@@ -65,7 +65,7 @@ def test_memory_past_the_limit_is_named(runtime: Runtime, builtin: str, call: st
     ("call", "error", "message"),
     [
         ("fail", GuestTrap, "the function trapped: it was told to"),
-        ("panic", GuestTrap, "unikernel panicked: .*it was told to"),
+        ("panic", GuestTrap, "(?s)unikernel panicked: .*it was told to"),
         ("spin", LimesTimeout, "500 ms"),
         ("recurse", LimesError, "machine"),
     ],

@@ -167,7 +167,7 @@ impl Machines {
         match (self.door, channel.into_socket()) {
             (Door::Port(_), _) => port::reach(monitor).await.map(|socket| Open::Port(Some(socket))),
             (Door::Vsock, Some(mut socket)) => {
-                spare::ready(&mut socket).await?;
+                spare::ready(&mut socket, monitor).await?;
                 Ok(Open::Vsock(socket))
             }
             (Door::Vsock, None) => Err(super::gone("it has no socket")),

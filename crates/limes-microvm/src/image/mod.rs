@@ -5,10 +5,12 @@
 mod machines;
 mod port;
 mod spare;
+#[cfg(test)]
+mod tests;
 
 use crate::conversation::guard;
-use crate::driver::{Monitor, Phases};
 use crate::driver::console::Console;
+use crate::driver::{Monitor, Phases};
 use crate::function::until;
 use crate::timer::Timer;
 use crate::watch::Watch;
@@ -88,7 +90,9 @@ impl ImageFunction {
         let Machine { open, monitor, .. } = &mut machine;
         let answered = guard(&mut timer, watch, &**monitor, async {
             match given {
-                Given::Payload(text) => spare::exchange(open, text.as_bytes(), limit).await.map(Output::Run),
+                Given::Payload(text) => {
+                    spare::exchange(open, &**monitor, text.as_bytes(), limit).await.map(Output::Run)
+                }
                 Given::Request(request) => {
                     port::exchange(open, &**monitor, request, limit).await.map(Output::Http)
                 }

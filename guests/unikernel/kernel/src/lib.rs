@@ -18,6 +18,9 @@ mod port;
 pub mod random;
 pub mod single;
 
+#[cfg(feature = "card")]
+pub use boot::card::Card;
+
 /// What the machine came with.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {

@@ -32,12 +32,14 @@ pub(super) extern "C" fn start(way: u32, info: *const u8, length: usize, artifac
         // The artifact's large pages may be executed, so nothing else is in them.
         let arena = if length == 0 { end } else { end.min(artifact / LARGE * LARGE) };
         let artifact = if length == 0 { end..end } else { artifact..artifact + length };
-        super::run(arena, artifact, arguments, || {
-            let devices = DEVICES.get().clone();
-            let step = *STEP.get();
-            virtio::find(devices.step_by(step))
-        })
+        super::run(arena, artifact, arguments, || virtio::find())
     }
+}
+
+/// Where devices may be.
+pub(super) fn devices() -> impl Iterator<Item = usize> {
+    let range = DEVICES.get().clone();
+    range.step_by(*STEP.get())
 }
 
 /// # Safety

@@ -1,5 +1,7 @@
 //! The ways in.
 
+#[cfg(feature = "card")]
+pub mod card;
 mod device;
 mod entry;
 mod machine;
