@@ -33,10 +33,17 @@ unexport PYTHONPATH
 
 CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find crates wit -type f \
                   \( -name '*.rs' -o -name 'Cargo.toml' -o -name '*.wit' \) -not -path '*/tests/*' -not -path '*/examples/*')
-UNIKERNEL_SOURCES := $(shell find guests/unikernel crates/limes-channel -type f \
-                       \( -name '*.rs' -o -name '*.toml' -o -name '*.ld' -o -name Cargo.lock \) -not -path '*/tests/*')
+# What is built below `guests/unikernel` is made of these folders: the unikernel, and the images of the tests.
+KERNEL_SOURCES := $(addprefix guests/unikernel/,.cargo Cargo.toml Cargo.lock kernel link) crates/limes-channel
+sources_in = $(shell find $(1) -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.ld' -o -name Cargo.lock \) -not -path '*/tests/*')
+UNIKERNEL_SOURCES := $(call sources_in,$(KERNEL_SOURCES) guests/unikernel/memfd guests/unikernel/wasm)
+TEST_IMAGES := $(addprefix guests/build/images/,http native spare)
 VMM_SOURCES := $(shell find crates/limes-channel crates/limes-vmm -type f -name '*.rs' -not -path '*/tests/*') Cargo.lock
 PYTHON_FOLDERS := $(wildcard python tests bench guests functions/*.py examples docs)
+
+# Cells of the study that must be filled where KVM works; native functions have no files.
+KVM_CELLS = $$(test -w /dev/kvm && echo --require=*/microvm-builtin/* \
+  --require={noop,mandelbrot,image}/unikernel-builtin/*)
 
 # Debian packages, where the user may install them.
 APT = { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y $(1) >/dev/null; } \
@@ -118,8 +125,13 @@ qemu: ## install QEMU, for the tests of microVMs without KVM
 browser: ## install Chromium, in which the tests look at the study's report
 	@command -v chromium >/dev/null || { $(call APT,chromium); }
 
-guests: $(SET_UP) $(WIT_BINDGEN) ## build the test guests into guests/build
+guests: $(SET_UP) $(WIT_BINDGEN) $(TEST_IMAGES) ## build the test guests into guests/build
 	@$(PY) guests/build.py
+
+$(TEST_IMAGES) &: $(call sources_in,$(KERNEL_SOURCES) guests/unikernel/native guests/unikernel/images)
+	@mkdir -p $(@D)
+	cd guests/unikernel/images && CARGO_TARGET_DIR=$(TARGET)/unikernel cargo build --release --locked
+	@install -m 755 $(TARGET)/unikernel/x86_64-unknown-linux-gnu/release/{http,native,spare} guests/build/images
 
 # Without Rust's own target for components: Debian's compiler, which may be built for with the library's source.
 functions: $(SET_UP) rust-wasm ## build the functions that Limes ships into functions/build
@@ -160,7 +172,7 @@ study: dist qemu guests functions ## measure each function in each sandbox and m
 
 study-ci: build qemu guests functions ## the same in three minutes, and see that every cell is filled and that the verdicts follow
 	@$(PY) -m limes study --form ci --fresh --out bench/out/study-ci
-	@$(PY) -m limes study check bench/out/study-ci --require '*/wasm/*' --require '*/process/*'
+	@$(PY) -m limes study check bench/out/study-ci --require '*/wasm/*' --require '*/process/*' $(KVM_CELLS)
 
 docs: build ## write the references that are made from code
 	@$(PY) docs/reference.py

@@ -1,6 +1,7 @@
 """Build the functions that Limes ships: ``python functions/compile.py``, into ``functions/build/``.
 
-``NAME.wasm`` is a function's component, ``native/NAME`` the same code as a Linux program.
+``NAME.wasm`` is a function's component, ``native/NAME`` the same code as a Linux program, ``unikernel/NAME`` as a
+native function, a unikernel of its own for microVMs.
 
 Components need Rust's target wasm32-wasip1. Where the tool chain lacks it, Debian's rustc-web does, with the
 standard library's source: ``apt-get install rustc-web rust-web-src lld-19 wasi-libc``.
@@ -21,6 +22,7 @@ ROOT = HERE.parent
 BUILD = HERE / "build"
 TARGET = "wasm32-wasip1"
 SIMD = "-C target-feature=+simd128"
+UNIKERNELS = ROOT / "guests" / "unikernel" / "functions"
 
 DEBIAN_RUSTC = Path("/usr/bin/rustc")
 DEBIAN_LIBC = Path("/usr/lib/wasm32-wasi")
@@ -38,10 +40,15 @@ def functions() -> list[str]:
 def cargo(names: list[str], *arguments: str, **environment: str) -> None:
     """Build functions' packages; Cargo's own progress goes to the terminal."""
     packages = [word for name in names for word in ("--package", f"limes-function-{name}")]
-    command = ["cargo", "build", "--release", "--locked", *packages, *arguments]
+    run_cargo(HERE, [*packages, *arguments], environment)
+
+
+def run_cargo(folder: Path, arguments: list[str], environment: dict[str, str]) -> None:
+    """Build what is in a folder."""
+    command = ["cargo", "build", "--release", "--locked", *arguments]
     if not sys.stderr.isatty():
         command.append("--quiet")
-    done = subprocess.run(command, cwd=HERE, env={**os.environ, **environment})  # noqa: S603
+    done = subprocess.run(command, cwd=folder, env={**os.environ, **environment})  # noqa: S603
     if done.returncode != 0:
         raise BuildError(f"{' '.join(command)} failed")
 
@@ -94,6 +101,22 @@ def componentize(module: Path, output: Path) -> None:
     made.replace(output)
 
 
+def build_unikernels() -> None:
+    """Build the functions that need no files as unikernels; where these are built decides how (``.cargo``)."""
+    target_dir = HERE / "target" / "unikernel"
+    run_cargo(UNIKERNELS, ["--target-dir", str(target_dir)], {})
+    names = [program.stem for program in (UNIKERNELS / "src" / "bin").glob("*.rs")]
+    place(target_dir / "x86_64-unknown-linux-gnu" / "release", BUILD / "unikernel", names)
+
+
+def place(made: Path, folder: Path, names: list[str]) -> None:
+    """Copy programs to where they are looked for; each appears whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        shutil.copy2(made / name, folder / f".{name}")
+        (folder / f".{name}").replace(folder / name)
+
+
 def fill_folders(photograph: Path) -> None:
     """Make the folders that the manifests grant, with what the functions look for there."""
     for manifest in HERE.glob("*-io/limes.toml"):
@@ -102,9 +125,8 @@ def fill_folders(photograph: Path) -> None:
 
 
 def main() -> None:
-    """Build every function, as a component and as a Linux program."""
-    native = BUILD / "native"
-    native.mkdir(parents=True, exist_ok=True)
+    """Build every function, as a component, as a Linux program, and as a unikernel."""
+    BUILD.mkdir(parents=True, exist_ok=True)
     photograph = BUILD / "picture.jpg"
     picture.main(photograph)
     fill_folders(photograph)
@@ -113,10 +135,8 @@ def main() -> None:
     for name in names:
         componentize(modules / f"{name.replace('-', '_')}.wasm", BUILD / f"{name}.wasm")
     cargo(names, "--bins")
-    for name in names:
-        made = native / f".{name}"
-        shutil.copy2(HERE / "target" / "release" / name, made)
-        made.replace(native / name)
+    place(HERE / "target" / "release", BUILD / "native", names)
+    build_unikernels()
     print(f"functions: {', '.join(names)}, in {BUILD}")
 
 

@@ -39,9 +39,9 @@ def check_pattern(grant: str, pattern: str) -> None:
     """Check one pattern of the grants ``http``, ``tcp`` or ``udp``; raises InvalidArgument saying what is accepted."""
 
 def inspect(component: bytes) -> str:
-    """What a component (or module, or wat text) is, as JSON, without compiling it.
+    """What a component (or module, wat text, or native function) is, as JSON, without compiling it.
 
-    ``{"kind": "component"|"module", "contract": str|null, "contract_interface": str|null, "size": int,
+    ``{"kind": "component"|"module"|"native", "contract": str|null, "contract_interface": str|null, "size": int,
     "digest": hex SHA-256 of the bytes, "imports": [{"name": str, "items": [str]}], "exports": [the same],
     "core_modules": [{"size": int}], "grants_needed": [str], "unsupported_imports": [str]}``. Raises BadComponent.
     """

@@ -1,7 +1,9 @@
 //! Firecracker: its HTTP API on a unix socket, its vsock as the channel.
 
-use super::process::{Folder, Place, Process, version_text};
-use super::{Boot, Configured, Driver, Monitor, Phases, Snapshot, Template};
+use super::console::Console;
+use super::network::{Addresses, DEVICE, GUEST_MAC, Network};
+use super::process::{DRIVE, Folder, Place, Process, copy_drive, version_text};
+use super::{Boot, Configured, Door, Driver, Extras, Monitor, Phases, Snapshot, Template};
 use crate::channel::{Channel, Link};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -12,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 
 /// The port of the host that a guest connects to.
 const PORT: u32 = 1234;
@@ -23,6 +25,9 @@ const API: &str = "api";
 
 /// How long the process may take to open its API.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an image may take to connect; whoever waits for it has a deadline of its own.
+const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a restored guest may take to connect before another is restored instead: a thousand times what it takes.
 const IMPATIENCE: Duration = Duration::from_secs(1);
@@ -91,15 +96,21 @@ struct Images {
 impl Template for Images {
     fn configure(&self, phases: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>> {
         Box::pin(async move {
-            let running = Running::start(&self.binary, &self.folder, &phases).await?;
+            let extras = self.boot.extras.as_ref();
+            let running = Running::start(&self.binary, &self.folder, extras, &phases).await?;
             let begun = Instant::now();
-            let source = json!({
-                "kernel_image_path": self.boot.kernel, "initrd_path": self.boot.initrd, "boot_args": "",
-            });
+            let arguments = extras.map(|extras| Addresses::TAP.fill(&extras.arguments)).unwrap_or_default();
+            let mut source = json!({ "kernel_image_path": self.boot.kernel, "boot_args": arguments });
+            if let Some(initrd) = &self.boot.initrd {
+                source["initrd_path"] = json!(initrd);
+            }
             let memory = self.boot.memory.div_ceil(1 << 20);
             running.put("/machine-config", &json!({ "vcpu_count": 1, "mem_size_mib": memory })).await?;
             running.put("/boot-source", &source).await?;
-            running.put("/vsock", &json!({ "guest_cid": 3, "uds_path": VSOCK })).await?;
+            if let Some(drive) = extras.and_then(|extras| extras.drive.as_deref()) {
+                running.add_drive(drive).await?;
+            }
+            running.add_door().await?;
             phases.record(Phase::Create, begun.elapsed());
             Ok(Box::new(running) as Box<dyn Configured>)
         })
@@ -113,10 +124,20 @@ struct Running {
     listener: UnixListener,
     binary: PathBuf,
     folder: Arc<Folder>,
+    /// Of an image.
+    console: Option<Console>,
+    /// Of an image that is reached by a port: that, and the network.
+    network: Option<(u16, Network)>,
+    patience: Duration,
 }
 
 impl Running {
-    async fn start(binary: &Path, folder: &Arc<Folder>, phases: &Phases) -> Result<Self> {
+    async fn start(
+        binary: &Path,
+        folder: &Arc<Folder>,
+        extras: Option<&Extras>,
+        phases: &Phases,
+    ) -> Result<Self> {
         let begun = Instant::now();
         let place = folder
             .place()
@@ -127,9 +148,18 @@ impl Running {
             .map_err(|error| unavailable("cannot watch a machine's folder".into()).from_source(error))?;
         let mut command = Command::new(binary);
         command.args(["--api-sock", API, "--level", "Error"]);
-        let process = Process::start("Firecracker", command, &place)?;
-        let mut running =
-            Self { process, place, listener, binary: binary.to_owned(), folder: folder.clone() };
+        let network = match extras.map(|extras| extras.door) {
+            Some(Door::Port(port)) => Some((port, Network::make()?)),
+            _ => None,
+        };
+        if let Some((_, network)) = &network {
+            network.enter(&mut command);
+        }
+        let (console, said) = Console::of(extras)?.unzip();
+        let process = Process::start_saying("Firecracker", command, &place, said)?;
+        let patience = if extras.is_some() { FOREVER } else { PATIENCE };
+        let (binary, folder) = (binary.to_owned(), folder.clone());
+        let mut running = Self { process, place, listener, binary, folder, console, network, patience };
         let opened = tokio::time::timeout(PATIENCE, async {
             tokio::select! {
                 opened = opened.wait() => opened,
@@ -145,6 +175,23 @@ impl Running {
 
     async fn put(&self, path: &str, body: &Value) -> Result<()> {
         self.request("PUT", path, body).await
+    }
+
+    async fn add_drive(&self, drive: &Path) -> Result<()> {
+        copy_drive(drive, &self.place).await?;
+        let root = json!({
+            "drive_id": "root", "path_on_host": DRIVE, "is_root_device": true, "is_read_only": false,
+        });
+        self.put("/drives/root", &root).await
+    }
+
+    /// What its guest talks through.
+    async fn add_door(&self) -> Result<()> {
+        if self.network.is_none() {
+            return self.put("/vsock", &json!({ "guest_cid": 3, "uds_path": VSOCK })).await;
+        }
+        let card = json!({ "iface_id": "eth0", "guest_mac": GUEST_MAC, "host_dev_name": DEVICE });
+        self.put("/network-interfaces/eth0", &card).await
     }
 
     async fn request(&self, method: &str, path: &str, body: &Value) -> Result<()> {
@@ -228,8 +275,16 @@ impl Configured for Running {
     fn start(self: Box<Self>) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
         Box::pin(async move {
             self.put("/actions", &json!({ "action_type": "InstanceStart" })).await?;
-            self.accept(PATIENCE).await
+            if self.network.is_some() {
+                return Ok((Channel::new(Link::Lost), self as Box<dyn Monitor>));
+            }
+            let patience = self.patience;
+            self.accept(patience).await
         })
+    }
+
+    fn console(&mut self) -> Option<Console> {
+        self.console.take()
     }
 }
 
@@ -261,6 +316,21 @@ impl Monitor for Running {
     fn reset<'a>(&'a mut self, _: &'a mut Channel) -> BoxFuture<'a, Result<()>> {
         Box::pin(async { Err(unavailable("it cannot put a machine back; use the mode `snapshot`".into())) })
     }
+
+    fn ended(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            let _ = self.process.ended().await;
+        })
+    }
+
+    fn connect(&self) -> BoxFuture<'_, std::io::Result<TcpStream>> {
+        Box::pin(async move {
+            match &self.network {
+                Some((port, network)) => network.connect(*port).await,
+                None => Err(std::io::ErrorKind::Unsupported.into()),
+            }
+        })
+    }
 }
 
 /// A snapshot on disk. Its memory is mapped, privately, by each machine that is restored from it.
@@ -272,7 +342,7 @@ struct State {
 
 impl State {
     async fn try_restore(&self, phases: &Phases, patience: Duration) -> Result<(Channel, Box<dyn Monitor>)> {
-        let running = Running::start(&self.binary, &self.folder, phases).await?;
+        let running = Running::start(&self.binary, &self.folder, None, phases).await?;
         let begun = Instant::now();
         let load = json!({
             "snapshot_path": self.place.join("state"),

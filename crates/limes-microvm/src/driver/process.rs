@@ -17,6 +17,9 @@ use tokio::io::unix::AsyncFd;
 const PREFIX: &str = "limes-microvm-";
 const LOCK: &str = "lock";
 
+/// The copy of an image's root drive in the folder of its machine.
+pub(super) const DRIVE: &str = "drive";
+
 /// What of a monitor's own words goes into an error, in bytes.
 const TAIL: u64 = 2000;
 
@@ -106,6 +109,20 @@ impl Place {
     }
 }
 
+/// Copies an image's root drive into a machine's folder: what the machine writes there is gone with it.
+///
+/// # Errors
+/// It cannot be read, or the folder takes no more.
+pub(super) async fn copy_drive(drive: &Path, place: &Place) -> Result<()> {
+    let (from, to) = (drive.to_owned(), place.join(DRIVE));
+    let copied = tokio::task::spawn_blocking(move || std::fs::copy(from, to));
+    let copied = copied.await.map_err(io::Error::other).and_then(|copied| copied);
+    copied.map(drop).map_err(|error| {
+        let message = format!("cannot copy the image's drive `{}` for a machine", drive.display());
+        Error::new(ErrorKind::Io, "start microVM", message).from_source(error)
+    })
+}
+
 /// A monitor's process. Dropped, it is killed.
 pub(crate) struct Process {
     child: Option<Child>,
@@ -156,7 +173,20 @@ impl Process {
     ///
     /// # Errors
     /// It does not start.
-    pub fn start(name: &'static str, mut command: Command, place: &Place) -> Result<Self> {
+    pub fn start(name: &'static str, command: Command, place: &Place) -> Result<Self> {
+        Self::start_saying(name, command, place, None)
+    }
+
+    /// As [`start`](Self::start); what it says on stdout is a guest's console, and goes to `console`.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_saying(
+        name: &'static str,
+        mut command: Command,
+        place: &Place,
+        console: Option<std::os::fd::OwnedFd>,
+    ) -> Result<Self> {
         let failed = |error: io::Error| {
             Error::new(ErrorKind::Unavailable, "start microVM", format!("cannot start {name}"))
                 .from_source(error)
@@ -167,7 +197,7 @@ impl Process {
         command
             .current_dir(place.path())
             .stdin(Stdio::null())
-            .stdout(words().map_err(failed)?)
+            .stdout(console.map_or_else(words, |console| Ok(console.into())).map_err(failed)?)
             .stderr(words().map_err(failed)?);
         let parent = std::process::id();
         // SAFETY: between fork and exec the closure makes two system calls and allocates nothing.

@@ -28,10 +28,23 @@ pub(crate) struct Qemu {
     setup: Arc<Setup>,
 }
 
-struct Setup {
-    binary: PathBuf,
-    folder: Arc<Folder>,
+pub(super) struct Setup {
+    pub binary: PathBuf,
+    pub folder: Arc<Folder>,
     kvm: bool,
+    /// The program vhost-device-vsock, for images that talk through vsock.
+    pub vhost_vsock: Option<PathBuf>,
+}
+
+impl Setup {
+    /// The arguments that say what runs the guest's instructions.
+    pub fn accelerator(&self) -> [&'static str; 4] {
+        if self.kvm {
+            ["-accel", "kvm", "-cpu", "host,-arch-capabilities,migratable=no"]
+        } else {
+            ["-accel", "tcg,thread=single", "-cpu", "max"]
+        }
+    }
 }
 
 impl Qemu {
@@ -39,7 +52,12 @@ impl Qemu {
     ///
     /// # Errors
     /// It does not run, or is too old.
-    pub fn new(binary: PathBuf, folder: Arc<Folder>, kvm: bool) -> Result<Self> {
+    pub fn new(
+        binary: PathBuf,
+        folder: Arc<Folder>,
+        kvm: bool,
+        vhost_vsock: Option<PathBuf>,
+    ) -> Result<Self> {
         let text = version_text(&binary)
             .map_err(|error| unavailable(format!("cannot run `{}`", binary.display())).from_source(error))?;
         let version = text.split_once("version ").map_or("", |(_, rest)| rest);
@@ -49,11 +67,11 @@ impl Qemu {
             let binary = binary.display();
             return Err(unavailable(format!("`{binary}` says `{line}`; QEMU {OLDEST} or later is needed")));
         }
-        Ok(Self { setup: Arc::new(Setup { binary, folder, kvm }) })
+        Ok(Self { setup: Arc::new(Setup { binary, folder, kvm, vhost_vsock }) })
     }
 }
 
-fn unavailable(message: String) -> Error {
+pub(super) fn unavailable(message: String) -> Error {
     Error::new(ErrorKind::Unavailable, "start QEMU", message)
 }
 
@@ -67,6 +85,9 @@ impl Driver for Qemu {
     }
 
     fn template(&self, boot: Boot) -> Result<Arc<dyn Template>> {
+        if boot.extras.is_some() {
+            return Ok(Arc::new(super::qemu_image::Images::new(self.setup.clone(), boot)));
+        }
         Ok(Arc::new(Images { setup: self.setup.clone(), boot: Arc::new(boot) }))
     }
 }
@@ -94,18 +115,17 @@ impl Images {
         command.args(["-nodefaults", "-no-user-config", "-nographic", "-no-reboot", "-S"]);
         command
             .args(["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=allow,resourcecontrol=deny"]);
-        if self.setup.kvm {
-            command.args(["-accel", "kvm", "-cpu", "host,-arch-capabilities,migratable=no"]);
-        } else {
-            command.args(["-accel", "tcg,thread=single", "-cpu", "max"]);
-        }
+        command.args(self.setup.accelerator());
         command.args(["-M", "microvm,pit=off,pic=off,rtc=off,isa-serial=off,acpi=off,memory-backend=memory"]);
         command.args(["-m", &format!("{}M", bytes >> 20)]);
         command.args([
             "-object",
             &format!("memory-backend-file,id=memory,size={bytes},mem-path={path},share={share}"),
         ]);
-        command.arg("-kernel").arg(&self.boot.kernel).arg("-initrd").arg(&self.boot.initrd);
+        command.arg("-kernel").arg(&self.boot.kernel);
+        if let Some(initrd) = &self.boot.initrd {
+            command.arg("-initrd").arg(initrd);
+        }
         command.args(["-chardev", &format!("socket,id=channel,path={CONSOLE}")]);
         command.args([
             "-device",
@@ -254,17 +274,17 @@ impl Snapshot for State {
 }
 
 /// QEMU's machine protocol: a JSON object a line, commands answered in order, events between.
-struct Control {
+pub(super) struct Control {
     lines: BufReader<UnixStream>,
     line: String,
 }
 
 impl Control {
-    fn new(socket: UnixStream) -> Self {
+    pub fn new(socket: UnixStream) -> Self {
         Self { lines: BufReader::new(socket), line: String::new() }
     }
 
-    async fn greet(&mut self) -> Result<()> {
+    pub async fn greet(&mut self) -> Result<()> {
         self.next().await?;
         // Migration says by events when it is over: there is nothing to look at again and again.
         let capabilities = json!({ "capabilities": [{ "capability": "events", "state": true }] });
@@ -284,14 +304,26 @@ impl Control {
         }
     }
 
-    async fn run(&mut self, command: &str, arguments: Value) -> Result<()> {
+    /// Has it do something.
+    ///
+    /// # Errors
+    /// It cannot, or is gone.
+    pub async fn run(&mut self, command: &str, arguments: Value) -> Result<()> {
+        self.ask(command, arguments).await.map(drop)
+    }
+
+    /// What it answers to a command.
+    ///
+    /// # Errors
+    /// It cannot, or is gone.
+    pub async fn ask(&mut self, command: &str, arguments: Value) -> Result<Value> {
         let order = json!({ "execute": command, "arguments": arguments }).to_string() + "\n";
         let sent = self.lines.get_mut().write_all(order.as_bytes()).await;
         sent.map_err(|error| unavailable(format!("cannot send it `{command}`")).from_source(error))?;
         loop {
-            let answer = self.next().await?;
-            if answer.get("return").is_some() {
-                return Ok(());
+            let mut answer = self.next().await?;
+            if let Some(said) = answer.get_mut("return") {
+                return Ok(said.take());
             }
             if let Some(error) = answer.get("error") {
                 let said = error["desc"].as_str().unwrap_or("no reason given").to_owned();

@@ -120,7 +120,7 @@ global_asm!(
     "mov rsp, offset stack_top",
     "push 0x2b",
     "push offset stack_top",
-    "push 2",
+    "push offset ring3_flags",
     "push 0x33",
     "push offset boot_ring3",
     "iretq",
