@@ -1,18 +1,17 @@
 //! Firecracker: its HTTP API on a unix socket, its vsock as the channel.
 
-use super::process::{Folder, Place, Process, version_text};
-use super::{Boot, Configured, Driver, Monitor, Phases, Snapshot, Template};
+mod api;
+
+use self::api::Api;
+use super::process::{Folder, Place, Process, Program};
+use super::watch::Created;
+use super::{Boot, Configured, Driver, Monitor, Phases, Purpose, Snapshot, Template};
 use crate::channel::{Channel, Link};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
 use limes_core::{BoxFuture, Error, ErrorKind, Mode, Phase, Result, Vmm};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 
 /// The port of the host that a guest connects to.
 const PORT: u32 = 1234;
@@ -20,6 +19,7 @@ const PORT: u32 = 1234;
 /// Relative to the process's folder, so that clones of one snapshot do not meet.
 const VSOCK: &str = "vsock";
 const API: &str = "api";
+const CONFIG: &str = "machine.json";
 
 /// How long the process may take to open its API.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,7 +32,11 @@ const OLDEST: [u32; 2] = [1, 4];
 
 /// A Firecracker binary.
 pub(crate) struct Firecracker {
-    binary: PathBuf,
+    setup: Arc<Setup>,
+}
+
+struct Setup {
+    program: Program,
     folder: Arc<Folder>,
 }
 
@@ -41,22 +45,22 @@ impl Firecracker {
     ///
     /// # Errors
     /// It does not run, or is too old.
-    pub fn new(binary: PathBuf, folder: Arc<Folder>) -> Result<Self> {
-        let text = version_text(&binary)
-            .map_err(|error| unavailable(format!("cannot run `{}`", binary.display())).from_source(error))?;
+    pub fn new(program: Program, folder: Arc<Folder>) -> Result<Self> {
+        let binary = program.binary.display();
+        let text = program
+            .version()
+            .map_err(|error| unavailable(format!("cannot run `{binary}`")).from_source(error))?;
         let version = text.split_once('v').map_or("", |(_, rest)| rest);
         let mut numbers = version.split('.').map_while(|part| part.parse::<u32>().ok());
         let version = [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)];
         if version < OLDEST {
             let line = text.lines().next().unwrap_or_default();
+            let [major, minor] = OLDEST;
             return Err(unavailable(format!(
-                "`{}` says `{line}`; Firecracker {}.{} or later is needed",
-                binary.display(),
-                OLDEST[0],
-                OLDEST[1]
+                "`{binary}` says `{line}`; Firecracker {major}.{minor} or later is needed"
             )));
         }
-        Ok(Self { binary, folder })
+        Ok(Self { setup: Arc::new(Setup { program, folder }) })
     }
 }
 
@@ -74,35 +78,76 @@ impl Driver for Firecracker {
     }
 
     fn template(&self, boot: Boot) -> Result<Arc<dyn Template>> {
-        Ok(Arc::new(Images {
-            binary: self.binary.clone(),
-            folder: self.folder.clone(),
-            boot: Arc::new(boot),
-        }))
+        Ok(Arc::new(Images { setup: self.setup.clone(), boot }))
     }
 }
 
 struct Images {
-    binary: PathBuf,
-    folder: Arc<Folder>,
-    boot: Arc<Boot>,
+    setup: Arc<Setup>,
+    boot: Boot,
+}
+
+impl Images {
+    /// The machine, each part by the path of the API that takes it and by its name in a file of all of them.
+    fn parts(&self) -> [(&'static str, &'static str, Value); 3] {
+        let memory = self.boot.memory.div_ceil(1 << 20);
+        let source = json!({
+            "kernel_image_path": self.boot.kernel, "initrd_path": self.boot.initrd, "boot_args": "",
+        });
+        [
+            ("/machine-config", "machine-config", json!({ "vcpu_count": 1, "mem_size_mib": memory })),
+            ("/boot-source", "boot-source", source),
+            ("/vsock", "vsock", json!({ "guest_cid": 3, "uds_path": VSOCK })),
+        ]
+    }
 }
 
 impl Template for Images {
-    fn configure(&self, phases: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>> {
+    fn configure(&self, _: Purpose, phases: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>> {
         Box::pin(async move {
-            let running = Running::start(&self.binary, &self.folder, &phases).await?;
+            let mut running = Running::serve(&self.setup, &phases).await?;
             let begun = Instant::now();
-            let source = json!({
-                "kernel_image_path": self.boot.kernel, "initrd_path": self.boot.initrd, "boot_args": "",
-            });
-            let memory = self.boot.memory.div_ceil(1 << 20);
-            running.put("/machine-config", &json!({ "vcpu_count": 1, "mem_size_mib": memory })).await?;
-            running.put("/boot-source", &source).await?;
-            running.put("/vsock", &json!({ "guest_cid": 3, "uds_path": VSOCK })).await?;
+            for (path, _, part) in self.parts() {
+                running.api()?.request("PUT", path, &part).await?;
+            }
             phases.record(Phase::Create, begun.elapsed());
             Ok(Box::new(running) as Box<dyn Configured>)
         })
+    }
+
+    /// From a file, and without the API: each request to that waits for a thread of the process twice.
+    fn run(&self, phases: Phases) -> BoxFuture<'_, Result<(Channel, Box<dyn Monitor>, Instant)>> {
+        Box::pin(async move {
+            let begun = Instant::now();
+            let (place, listener) = self.setup.listen()?;
+            let mut machine: serde_json::Map<_, _> =
+                self.parts().into_iter().map(|(_, name, part)| (name.to_owned(), part)).collect();
+            machine.insert("drives".into(), json!([]));
+            std::fs::write(place.join(CONFIG), Value::Object(machine).to_string()).map_err(|error| {
+                unavailable("cannot write a machine's settings".into()).from_source(error)
+            })?;
+            let mut command = self.setup.program.command();
+            command.args(["--no-api", "--config-file", CONFIG, "--level", "Error"]);
+            let process = Process::start("Firecracker", command, &place)?;
+            phases.record(Phase::Process, begun.elapsed());
+            let started = Instant::now();
+            let running = Running { process, place, listener, api: None, setup: self.setup.clone() };
+            let (channel, monitor) = running.accept(PATIENCE).await?;
+            Ok((channel, monitor, started))
+        })
+    }
+}
+
+impl Setup {
+    /// A folder for a machine, and where its guest will connect.
+    fn listen(&self) -> Result<(Place, UnixListener)> {
+        let place = self
+            .folder
+            .place()
+            .map_err(|error| unavailable("no folder for a machine".into()).from_source(error))?;
+        let listener = UnixListener::bind(place.join(&format!("{VSOCK}_{PORT}")))
+            .map_err(|error| unavailable("cannot listen for a machine".into()).from_source(error))?;
+        Ok((place, listener))
     }
 }
 
@@ -111,25 +156,22 @@ struct Running {
     process: Process,
     place: Place,
     listener: UnixListener,
-    binary: PathBuf,
-    folder: Arc<Folder>,
+    /// `None` for one that was started without.
+    api: Option<Api>,
+    setup: Arc<Setup>,
 }
 
 impl Running {
-    async fn start(binary: &Path, folder: &Arc<Folder>, phases: &Phases) -> Result<Self> {
+    /// A process that waits for requests.
+    async fn serve(setup: &Arc<Setup>, phases: &Phases) -> Result<Self> {
         let begun = Instant::now();
-        let place = folder
-            .place()
-            .map_err(|error| unavailable("no folder for a machine".into()).from_source(error))?;
-        let listener = UnixListener::bind(place.join(&format!("{VSOCK}_{PORT}")))
-            .map_err(|error| unavailable("cannot listen for a machine".into()).from_source(error))?;
-        let opened = super::watch::Created::new(place.path(), API)
+        let (place, listener) = setup.listen()?;
+        let opened = Created::new(place.path(), API)
             .map_err(|error| unavailable("cannot watch a machine's folder".into()).from_source(error))?;
-        let mut command = Command::new(binary);
+        let mut command = setup.program.command();
         command.args(["--api-sock", API, "--level", "Error"]);
         let process = Process::start("Firecracker", command, &place)?;
-        let mut running =
-            Self { process, place, listener, binary: binary.to_owned(), folder: folder.clone() };
+        let mut running = Self { process, place, listener, api: None, setup: setup.clone() };
         let opened = tokio::time::timeout(PATIENCE, async {
             tokio::select! {
                 opened = opened.wait() => opened,
@@ -139,16 +181,13 @@ impl Running {
         if !matches!(opened.await, Ok(Ok(()))) {
             return Err(unavailable(format!("it did not open its API{}", running.process.why())));
         }
+        running.api = Some(Api::connect(&running.place.join(API)).await?);
         phases.record(Phase::Process, begun.elapsed());
         Ok(running)
     }
 
-    async fn put(&self, path: &str, body: &Value) -> Result<()> {
-        self.request("PUT", path, body).await
-    }
-
-    async fn request(&self, method: &str, path: &str, body: &Value) -> Result<()> {
-        request(&self.place, method, path, body).await
+    fn api(&mut self) -> Result<&mut Api> {
+        self.api.as_mut().ok_or_else(|| unavailable("it was started without its API".into()))
     }
 
     /// The guest's connection.
@@ -170,64 +209,10 @@ impl Running {
     }
 }
 
-async fn request(place: &Place, method: &str, path: &str, body: &Value) -> Result<()> {
-    let failed = |error: &dyn std::fmt::Display| unavailable(format!("{method} {path} failed: {error}"));
-    let socket = connect(&place.join(API)).await.map_err(|error| failed(&error))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(|error| failed(&error))?;
-    let request = http::Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "localhost")
-        .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(body.to_string())))
-        .map_err(|error| failed(&error))?;
-    let exchange = async {
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        Ok::<_, hyper::Error>((status, body))
-    };
-    // The connection moves no bytes unless it is polled.
-    let answered = async {
-        tokio::pin!(exchange);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            answered = &mut exchange => answered,
-            ended = &mut connection => match ended {
-                Ok(()) => exchange.await,
-                Err(error) => Err(error),
-            },
-        }
-    };
-    let (status, body) = tokio::time::timeout(PATIENCE, answered)
-        .await
-        .map_err(|_| failed(&"no answer"))?
-        .map_err(|error| failed(&error))?;
-    if status.is_success() {
-        return Ok(());
-    }
-    let said: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let said = said["fault_message"].as_str().unwrap_or("no reason given").to_owned();
-    Err(failed(&format!("{status}: {said}")))
-}
-
-/// Connects to an API whose socket is there. Between its making and the process listening on it a connection is refused, and nothing tells of that moment.
-async fn connect(path: &Path) -> std::io::Result<UnixStream> {
-    let mut left = 100;
-    loop {
-        match UnixStream::connect(path).await {
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused && left > 0 => left -= 1,
-            connected => return connected,
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
 impl Configured for Running {
-    fn start(self: Box<Self>) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
+    fn start(mut self: Box<Self>) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
         Box::pin(async move {
-            self.put("/actions", &json!({ "action_type": "InstanceStart" })).await?;
+            self.api()?.request("PUT", "/actions", &json!({ "action_type": "InstanceStart" })).await?;
             self.accept(PATIENCE).await
         })
     }
@@ -245,16 +230,17 @@ impl Monitor for Running {
     fn snapshot<'a>(&'a mut self, _: &'a mut Channel) -> BoxFuture<'a, Result<Arc<dyn Snapshot>>> {
         Box::pin(async move {
             let place = self
+                .setup
                 .folder
                 .place()
                 .map_err(|error| unavailable("no folder for a snapshot".into()).from_source(error))?;
-            request(&self.place, "PATCH", "/vm", &json!({ "state": "Paused" })).await?;
             let create = json!({
                 "snapshot_type": "Full", "snapshot_path": place.join("state"), "mem_file_path": place.join("memory"),
             });
-            request(&self.place, "PUT", "/snapshot/create", &create).await?;
-            let snapshot = State { place, binary: self.binary.clone(), folder: self.folder.clone() };
-            Ok(Arc::new(snapshot) as Arc<dyn Snapshot>)
+            let api = self.api()?;
+            api.request("PATCH", "/vm", &json!({ "state": "Paused" })).await?;
+            api.request("PUT", "/snapshot/create", &create).await?;
+            Ok(Arc::new(State { place, setup: self.setup.clone() }) as Arc<dyn Snapshot>)
         })
     }
 
@@ -266,20 +252,19 @@ impl Monitor for Running {
 /// A snapshot on disk. Its memory is mapped, privately, by each machine that is restored from it.
 struct State {
     place: Place,
-    binary: PathBuf,
-    folder: Arc<Folder>,
+    setup: Arc<Setup>,
 }
 
 impl State {
     async fn try_restore(&self, phases: &Phases, patience: Duration) -> Result<(Channel, Box<dyn Monitor>)> {
-        let running = Running::start(&self.binary, &self.folder, phases).await?;
+        let mut running = Running::serve(&self.setup, phases).await?;
         let begun = Instant::now();
         let load = json!({
             "snapshot_path": self.place.join("state"),
             "mem_backend": { "backend_type": "File", "backend_path": self.place.join("memory") },
             "resume_vm": true,
         });
-        running.put("/snapshot/load", &load).await?;
+        running.api()?.request("PUT", "/snapshot/load", &load).await?;
         phases.record(Phase::Create, begun.elapsed());
         let resumed = Instant::now();
         let connected = running.accept(patience).await?;
