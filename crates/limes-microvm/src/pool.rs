@@ -3,7 +3,7 @@
 use crate::budget::{Budget, Lease};
 use crate::channel::{Channel, Window};
 use crate::driver::process::Place;
-use crate::driver::{Configured, Driver, Machine, Monitor, Phases, Snapshot, Template};
+use crate::driver::{Configured, Driver, Machine, Monitor, Phases, Purpose, Snapshot, Template};
 use crate::input::wall_clock;
 use crate::outcome::{broken, garbage, translate};
 use crate::services::Services;
@@ -199,19 +199,38 @@ impl Pool {
     ) -> Result<Machine> {
         let ahead = self.configured.lock().pop();
         let (configured, lease) = match ahead {
-            Some(ahead) => ahead,
+            Some((configured, lease)) => (Some(configured), lease),
             None => {
                 let lease = self.lease(deadline).await?;
-                (self.template.configure(phases.clone()).await?, lease)
+                let configured = match self.purpose() {
+                    Some(purpose) => Some(self.template.configure(purpose, phases.clone()).await?),
+                    None => None,
+                };
+                (configured, lease)
             }
         };
         self.refill();
         let begun = Instant::now();
-        let (mut channel, mut monitor) = configured.start().await?;
+        let (mut channel, mut monitor, begun) = match configured {
+            Some(configured) => {
+                let (channel, monitor) = configured.start().await?;
+                (channel, monitor, begun)
+            }
+            None => self.template.run(phases.clone()).await?,
+        };
         let instantiated = self.instantiate(&mut channel, &mut *monitor, services, watch).await?;
         phases.record(Phase::Instantiate, instantiated);
         phases.record(Phase::Boot, begun.elapsed().saturating_sub(instantiated));
         Ok(Machine { channel, monitor, _lease: lease })
+    }
+
+    /// What a machine is configured for that is made now; `None` for one that is started with its process.
+    fn purpose(&self) -> Option<Purpose> {
+        match self.mode {
+            _ if self.uses_snapshot() => Some(Purpose::Snapshot),
+            Mode::PreConfigured => Some(Purpose::Calls),
+            _ => None,
+        }
     }
 
     /// Has a guest that was just started instantiate the function; gives the time that took it.
@@ -340,7 +359,7 @@ impl Pool {
 
     async fn make_ahead(&self, lease: Lease) -> Result<()> {
         if self.mode == Mode::PreConfigured {
-            let configured = self.template.configure(Phases::default()).await?;
+            let configured = self.template.configure(Purpose::Calls, Phases::default()).await?;
             let mut ahead = self.configured.lock();
             if ahead.is_empty() {
                 ahead.push((configured, lease));

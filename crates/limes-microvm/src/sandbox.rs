@@ -3,7 +3,7 @@
 use crate::budget::Budget;
 use crate::driver::builtin::Builtin;
 use crate::driver::firecracker::Firecracker;
-use crate::driver::process::Folder;
+use crate::driver::process::{Executable, Folder};
 use crate::driver::qemu::Qemu;
 use crate::driver::{Boot, Door, Driver, Extras};
 use crate::function::MicroVmFunction;
@@ -316,8 +316,8 @@ impl MicroVmSandbox {
         Ok(driver)
     }
 
-    fn program(&self, program: &Option<PathBuf>, vmm: Vmm) -> Result<PathBuf> {
-        program.clone().ok_or_else(|| {
+    fn program(&self, program: &Option<PathBuf>, vmm: Vmm) -> Result<Executable> {
+        let binary = program.clone().ok_or_else(|| {
             let (what, how) = match vmm {
                 Vmm::Firecracker => {
                     ("firecracker", "install it from https://github.com/firecracker-microvm/firecracker/releases, or name it in LIMES_FIRECRACKER")
@@ -325,7 +325,8 @@ impl MicroVmSandbox {
                 _ => ("qemu-system-x86_64", "install the package qemu-system-x86, or name it in LIMES_QEMU"),
             };
             Error::new(ErrorKind::Unavailable, "start microVM", format!("`{what}` is not on PATH; {how}"))
-        })
+        })?;
+        Ok(Executable { binary, launcher: self.settings.builtin.clone() })
     }
 
     /// Boots the unikernel with each monitor and sees whether its function is ready.

@@ -3,7 +3,7 @@
 use crate::budget::Budget;
 use crate::channel::{Channel, Link};
 use crate::driver::process::Folder;
-use crate::driver::{Boot, Configured, Driver, Monitor, Phases, Snapshot, Template};
+use crate::driver::{Boot, Configured, Driver, Monitor, Phases, Purpose, Snapshot, Template};
 use crate::function::MicroVmFunction;
 use crate::pool::{Loading, Parts, Pool};
 use limes_channel::{
@@ -71,7 +71,7 @@ impl Driver for Scripted {
 }
 
 impl Template for Scripted {
-    fn configure(&self, _: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>> {
+    fn configure(&self, _: Purpose, _: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>> {
         Box::pin(async { Ok(Box::new(Self(self.0.clone())) as Box<dyn Configured>) })
     }
 }

@@ -9,6 +9,7 @@ use rustix::net::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -21,7 +22,9 @@ const PACKET: usize = 64 << 10;
 #[allow(clippy::large_enum_variant, reason = "one at a time, on its way through the socket")]
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
-    /// Map the memory and set the registers. Comes with two descriptors: the image, and the rings.
+    /// Make room for so many bytes of memory, and map the rings, whose descriptor comes with it. Before a load.
+    Prepare(u64),
+    /// Map the memory and set the registers. Comes with a descriptor: the image.
     Load(Layout),
     /// Run until the guest waits.
     Resume,
@@ -64,15 +67,6 @@ pub struct Fault {
     pub cr2: u64,
 }
 
-/// What the last orders cost in the worker, in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Timings {
-    /// Mapping, registers.
-    pub load: u64,
-    /// Dropping what was written, registers.
-    pub reset: u64,
-}
-
 /// From the worker to the owner.
 #[allow(clippy::large_enum_variant, reason = "one at a time, on its way through the socket")]
 #[derive(Debug, Serialize, Deserialize)]
@@ -99,7 +93,7 @@ pub(crate) fn send(
     if bytes.len() > PACKET {
         return Err(io::Error::other("a message that is larger than a packet"));
     }
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::Error::other("more descriptors than a packet takes"));
@@ -113,20 +107,25 @@ pub(crate) fn receive<T: DeserializeOwned>(
     socket: impl AsFd,
     flags: RecvFlags,
 ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-    let mut bytes = vec![0; PACKET];
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let flags = flags | RecvFlags::CMSG_CLOEXEC;
-    let got = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags)?;
-    if got.bytes == 0 {
-        return Ok(None);
+    thread_local! {
+        /// Nearly all messages are a byte long; clearing room for the longest each time costs more than they do.
+        static ROOM: RefCell<Vec<u8>> = RefCell::new(vec![0; PACKET]);
     }
-    let mut descriptors = Vec::new();
-    for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(received) = message {
-            descriptors.extend(received);
+    ROOM.with_borrow_mut(|bytes| {
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let flags = flags | RecvFlags::CMSG_CLOEXEC;
+        let got = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut ancillary, flags)?;
+        if got.bytes == 0 {
+            return Ok(None);
         }
-    }
-    let message = postcard::from_bytes(&bytes[..got.bytes]).map_err(io::Error::other)?;
-    Ok(Some((message, descriptors)))
+        let mut descriptors = Vec::new();
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(received) = message {
+                descriptors.extend(received);
+            }
+        }
+        let message = postcard::from_bytes(&bytes[..got.bytes]).map_err(io::Error::other)?;
+        Ok(Some((message, descriptors)))
+    })
 }

@@ -23,16 +23,17 @@ pub struct Worker {
     process: Child,
     socket: OwnedFd,
     rings: Rings,
-    memory: File,
+    room: u64,
     image: Option<Image>,
 }
 
 impl Worker {
-    /// Starts the program `limes-vmm` at `binary`. It makes a machine without memory, locks itself in, and waits.
+    /// Starts the program `limes-vmm` at `binary`. It makes a machine with room for `room` bytes of memory, locks itself in, and waits. It is killed when
+    /// the thread that started it ends.
     ///
     /// # Errors
     /// The program cannot be started, or there is no memory for the rings. That KVM does not work comes as [`Event::Failed`].
-    pub fn start(binary: &Path) -> io::Result<Self> {
+    pub fn start(binary: &Path, room: u64) -> io::Result<Self> {
         let (socket, other) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let memory = File::from(rustix::fs::memfd_create("limes-rings", MemfdFlags::CLOEXEC)?);
@@ -41,7 +42,14 @@ impl Worker {
         let mut command = Command::new(binary);
         command.env_clear().stdin(Stdio::from(other)).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn()?;
-        Ok(Self { process, socket, rings, memory, image: None })
+        let worker = Self { process, socket, rings, room, image: None };
+        control::send(&worker.socket, &Order::Prepare(room), &[memory.as_fd()])?;
+        Ok(worker)
+    }
+
+    /// Bytes of memory that it has room for; an image of another size takes a moment longer to load.
+    pub fn room(&self) -> u64 {
+        self.room
     }
 
     /// The process.
@@ -59,8 +67,7 @@ impl Worker {
     /// # Errors
     /// The process is gone.
     pub fn load(&mut self, image: &Image) -> io::Result<()> {
-        let descriptors = [image.as_fd(), self.memory.as_fd()];
-        control::send(&self.socket, &Order::Load(image.layout.clone()), &descriptors)?;
+        control::send(&self.socket, &Order::Load(image.layout.clone()), &[image.as_fd()])?;
         self.image = Some(image.clone());
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The built-in monitor: a jailed process a machine, a ring in shared memory as the channel.
 
 use super::process::{on_starter, reap};
-use super::{Boot, Configured, Driver, Monitor, Phases, Snapshot, Template};
+use super::{Boot, Configured, Driver, Monitor, Phases, Purpose, Snapshot, Template};
 use crate::channel::{Channel, Link};
 use limes_channel::ring::CAPACITY;
 use limes_core::{BoxFuture, Error, ErrorKind, Mode, Phase, Result, Vmm};
@@ -45,28 +45,36 @@ struct Spare {
 }
 
 impl Spare {
-    fn take(self: &Arc<Self>) -> Result<Worker> {
-        let mut found = self.waiting.lock().pop();
+    /// A process, with room for `memory` bytes if one waits.
+    fn take(self: &Arc<Self>, memory: u64) -> Result<Worker> {
+        let mut found = self.pop(memory);
         // One that has died while it waited is no use.
         while let Some(Err(_)) = found.as_ref().map(Worker::event) {
-            found = self.waiting.lock().pop();
+            found = self.pop(memory);
         }
         let worker = match found {
             Some(worker) => worker,
-            None => start(&self.binary)?,
+            None => start(&self.binary, memory)?,
         };
-        self.refill();
+        self.refill(memory);
         Ok(worker)
     }
 
-    fn refill(self: &Arc<Self>) {
+    fn pop(&self, memory: u64) -> Option<Worker> {
+        let mut waiting = self.waiting.lock();
+        let fits = waiting.iter().rposition(|worker| worker.room() == memory);
+        fits.map(|fits| waiting.swap_remove(fits)).or_else(|| waiting.pop())
+    }
+
+    /// Starts processes in the background, with room for what was last asked for.
+    fn refill(self: &Arc<Self>, memory: u64) {
         let spare = Arc::downgrade(self);
         on_starter(move || {
             while let Some(spare) = spare.upgrade() {
                 if spare.waiting.lock().len() >= SPARE {
                     break;
                 }
-                match Worker::start(&spare.binary) {
+                match Worker::start(&spare.binary, memory) {
                     Ok(worker) => spare.waiting.lock().push(worker),
                     Err(_) => break,
                 }
@@ -75,11 +83,11 @@ impl Spare {
     }
 }
 
-fn start(binary: &Path) -> Result<Worker> {
+fn start(binary: &Path, memory: u64) -> Result<Worker> {
     let (done, started) = std::sync::mpsc::channel();
     let path = binary.to_owned();
     on_starter(move || {
-        let _ = done.send(Worker::start(&path));
+        let _ = done.send(Worker::start(&path, memory));
     });
     let started = started.recv().map_err(io::Error::other).and_then(|started| started);
     started.map_err(|error| unavailable(format!("cannot start `{}`", binary.display())).from_source(error))
@@ -115,7 +123,7 @@ impl Driver for Builtin {
             Error::new(ErrorKind::InvalidArgument, "start microVM", "the machine cannot be laid out")
                 .from_source(error)
         })?;
-        self.spare.refill();
+        self.spare.refill(image.ram());
         Ok(Arc::new(State { image, spare: self.spare.clone() }))
     }
 }
@@ -129,14 +137,14 @@ struct State {
 impl State {
     async fn load(&self, phases: &Phases) -> Result<Loaded> {
         let begun = Instant::now();
-        let worker = self.spare.take()?;
+        let worker = self.spare.take(self.image.ram())?;
         phases.record(Phase::Process, begun.elapsed());
         match self.load_into(worker, phases).await {
             Ok(loaded) => Ok(loaded),
             // A process that waited may have died a moment ago; one that is started now has not.
             Err(error) => {
                 tracing::debug!(%error, "loading a machine once more");
-                self.load_into(start(&self.spare.binary)?, phases).await
+                self.load_into(start(&self.spare.binary, self.image.ram())?, phases).await
             }
         }
     }
@@ -174,7 +182,7 @@ struct Loaded {
 }
 
 impl Template for State {
-    fn configure(&self, phases: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>> {
+    fn configure(&self, _: Purpose, phases: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>> {
         Box::pin(async move { Ok(Box::new(self.load(&phases).await?) as Box<dyn Configured>) })
     }
 }

@@ -16,7 +16,7 @@ use limes_core::{BoxFuture, Control, Mode, Phase, Result, Vmm};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 /// What a machine boots.
@@ -79,10 +79,29 @@ impl Phases {
     }
 }
 
+/// What a machine is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Calls.
+    Calls,
+    /// A [snapshot](Monitor::snapshot) of it.
+    Snapshot,
+}
+
 /// Makes machines of one function.
 pub(crate) trait Template: Send + Sync {
     /// A process with a machine in it that has not been started.
-    fn configure(&self, phases: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>>;
+    fn configure(&self, purpose: Purpose, phases: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>>;
+
+    /// A machine for calls that was started as soon as its process was; its guest has not been heard of. With it comes when it was started.
+    fn run(&self, phases: Phases) -> BoxFuture<'_, Result<(Channel, Box<dyn Monitor>, Instant)>> {
+        Box::pin(async move {
+            let configured = self.configure(Purpose::Calls, phases).await?;
+            let begun = Instant::now();
+            let (channel, monitor) = configured.start().await?;
+            Ok((channel, monitor, begun))
+        })
+    }
 }
 
 /// A machine that has not been started.

@@ -4,7 +4,7 @@ use limes_core::{Error, ErrorKind, Result};
 use rustix::process::{Pid, PidfdFlags};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock, mpsc};
@@ -22,15 +22,6 @@ pub(super) const DRIVE: &str = "drive";
 
 /// What of a monitor's own words goes into an error, in bytes.
 const TAIL: u64 = 2000;
-
-/// What the program of a monitor says of its version.
-///
-/// # Errors
-/// It does not run.
-pub(crate) fn version_text(binary: &Path) -> io::Result<String> {
-    let said = Command::new(binary).arg("--version").output()?;
-    Ok(String::from_utf8_lossy(&said.stdout).into_owned())
-}
 
 /// A private folder for sockets and states of machines, gone with this process or swept by the next.
 pub(crate) struct Folder {
@@ -123,6 +114,29 @@ pub(super) async fn copy_drive(drive: &Path, place: &Place) -> Result<()> {
     })
 }
 
+/// A monitor's program, as it is started: through `launcher`, the program `limes-vmm`.
+#[derive(Clone)]
+pub(crate) struct Executable {
+    pub binary: PathBuf,
+    pub launcher: PathBuf,
+}
+
+impl Executable {
+    /// What it says of its version.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn version(&self) -> io::Result<String> {
+        let said = Command::new(&self.binary).arg("--version").output()?;
+        Ok(String::from_utf8_lossy(&said.stdout).into_owned())
+    }
+
+    /// The command that runs it, without arguments.
+    pub fn command(&self) -> Command {
+        limes_vmm::launch::command(&self.launcher, &self.binary)
+    }
+}
+
 /// A monitor's process. Dropped, it is killed.
 pub(crate) struct Process {
     child: Option<Child>,
@@ -169,7 +183,7 @@ impl Drop for Killed {
 }
 
 impl Process {
-    /// Starts `command` in `place`, with nothing on its stdin and its words kept; it ends with this process.
+    /// Starts a [`Executable`]'s `command` in `place`, with nothing on its stdin and its words kept; it ends with this process.
     ///
     /// # Errors
     /// It does not start.
@@ -199,18 +213,6 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(console.map_or_else(words, |console| Ok(console.into())).map_err(failed)?)
             .stderr(words().map_err(failed)?);
-        let parent = std::process::id();
-        // SAFETY: between fork and exec the closure makes two system calls and allocates nothing.
-        unsafe {
-            command.pre_exec(move || {
-                rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-                // The parent may have died before.
-                match rustix::process::getppid() {
-                    Some(now) if now.as_raw_nonzero().get().cast_unsigned() == parent => Ok(()),
-                    _ => Err(io::ErrorKind::BrokenPipe.into()),
-                }
-            });
-        }
         let (done, started) = mpsc::channel();
         let gone = || io::Error::other("the thread that starts processes is gone");
         on_starter(move || {

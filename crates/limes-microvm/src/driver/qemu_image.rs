@@ -5,7 +5,7 @@ use super::network::{Addresses, GUEST_MAC};
 use super::process::{DRIVE, Place, Process, copy_drive};
 use super::qemu::{Control, Setup, unavailable};
 use super::watch::Created;
-use super::{Boot, Configured, Door, Extras, Monitor, Phases, Snapshot, Template};
+use super::{Boot, Configured, Door, Extras, Monitor, Phases, Purpose, Snapshot, Template};
 use crate::channel::{Channel, Link};
 use limes_core::{BoxFuture, Phase, Result};
 use serde_json::json;
@@ -39,7 +39,7 @@ impl Images {
 
     fn command(&self, extras: &Extras) -> Command {
         let bytes = self.boot.memory.next_multiple_of(1 << 20);
-        let mut command = Command::new(&self.setup.binary);
+        let mut command = self.setup.program.command();
         command.args(["-nodefaults", "-no-user-config", "-nographic", "-no-reboot", "-S"]);
         command.args(["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]);
         command.args(self.setup.accelerator());
@@ -117,7 +117,7 @@ impl Images {
         let failed =
             |error: io::Error| unavailable("cannot watch a machine's folder".into()).from_source(error);
         let opened = Created::new(place.path(), VHOST).map_err(failed)?;
-        let mut command = Command::new(program);
+        let mut command = limes_vmm::launch::command(&self.setup.program.launcher, program);
         command.args(["--vm", &format!("guest-cid=3,uds-path={VSOCK},socket={VHOST}")]);
         let mut process = Process::start("vhost-device-vsock", command, place)?;
         let opened = tokio::time::timeout(PATIENCE, async {
@@ -144,7 +144,7 @@ async fn forwarded(control: &mut Control) -> Result<SocketAddr> {
 }
 
 impl Template for Images {
-    fn configure(&self, phases: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>> {
+    fn configure(&self, _: Purpose, phases: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>> {
         Box::pin(async move {
             let Some(extras) = &self.boot.extras else {
                 return Err(unavailable("it was told of no image".into()));

@@ -5,7 +5,7 @@ use crate::budget::{Budget, Lease};
 use crate::channel::Channel;
 use crate::driver::console::Console;
 use crate::driver::process::Place;
-use crate::driver::{Configured, Door, Monitor, Phases, Template};
+use crate::driver::{Configured, Door, Monitor, Phases, Purpose, Template};
 use crate::pool::{Pools, Waiting};
 use limes_core::{Control, Error, ErrorKind, Isolation, MicroVm, Mode, Phase, Result};
 use parking_lot::Mutex;
@@ -147,7 +147,7 @@ impl Machines {
             Some(ahead) => ahead,
             None => {
                 let lease = self.budget.take(self.memory, deadline, || self.all.make_room()).await?;
-                (self.template.configure(phases.clone()).await?, lease)
+                (self.template.configure(Purpose::Calls, phases.clone()).await?, lease)
             }
         };
         *said = configured.console();
@@ -203,7 +203,7 @@ impl Machines {
     }
 
     async fn make_ahead(&self, lease: Lease) -> Result<()> {
-        let mut configured = self.template.configure(Phases::default()).await?;
+        let mut configured = self.template.configure(Purpose::Calls, Phases::default()).await?;
         if self.mode == Mode::PreConfigured {
             let mut ahead = self.configured.lock();
             if ahead.is_empty() {

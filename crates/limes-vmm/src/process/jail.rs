@@ -14,12 +14,12 @@ use std::collections::BTreeMap;
 use std::io;
 
 /// Closes what the owner's process has left open, above standard error. To be called before anything else is opened.
-pub(super) fn close_inherited() {
+pub(crate) fn close_inherited() {
     // SAFETY: nothing of this process has been opened yet, so nobody holds one of these descriptors.
     unsafe { libc::close_range(3, u32::MAX, 0) };
 }
 
-/// Leaves the namespaces, the file system and the network. To be called by the only thread, before there are others.
+/// Leaves the namespaces, the file system and the network. To be called by the only thread.
 pub(super) fn enclose() -> io::Result<()> {
     const NAMESPACES: i32 = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
@@ -41,7 +41,7 @@ pub(super) fn enclose() -> io::Result<()> {
     locked.map(drop).map_err(io::Error::other)
 }
 
-/// Allows from here on what a machine needs, in every thread, and ends the process at anything else.
+/// Allows from here on what a machine needs, and ends the process at anything else.
 pub(super) fn restrict() -> io::Result<()> {
     let filter: seccompiler::BpfProgram = rules()
         .and_then(|rules| {
@@ -49,15 +49,13 @@ pub(super) fn restrict() -> io::Result<()> {
         })
         .and_then(TryInto::try_into)
         .map_err(io::Error::other)?;
-    seccompiler::apply_filter_all_threads(&filter).map_err(io::Error::other)
+    seccompiler::apply_filter(&filter).map_err(io::Error::other)
 }
 
 /// Calls that are allowed whatever their arguments.
-const ALLOWED: [i64; 21] = [
+const ALLOWED: [i64; 19] = [
     libc::SYS_recvmsg,
     libc::SYS_sendmsg,
-    libc::SYS_poll,
-    libc::SYS_ppoll,
     libc::SYS_madvise,
     libc::SYS_munmap,
     libc::SYS_mremap,

@@ -1,6 +1,6 @@
 //! The machine itself, on KVM.
 
-use super::memory::Mapping;
+use super::memory::{Mapping, Memory};
 use crate::control::Fault;
 use crate::image::{Extents, Layout, Registers};
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
@@ -21,23 +21,29 @@ const EAGAIN: i32 = rustix::io::Errno::AGAIN.raw_os_error();
 const TASK_STATE: usize = 0xfffb_d000;
 const IDENTITY_MAP: u64 = 0xfffb_c000;
 
+/// KVM's numbers of the two regions.
+const MEMORY: u32 = 0;
+const RINGS: u32 = 1;
+
 pub(super) struct Machine {
     processor: VcpuFd,
     machine: VmFd,
+    /// The rings, as long as the machine is.
+    rings: Option<Mapping>,
+    /// Where memory will be.
+    room: Option<Mapping>,
     loaded: Option<Loaded>,
     /// The registers are those that were loaded.
     fresh: bool,
 }
 
 struct Loaded {
-    memory: Mapping,
+    memory: Memory,
     layout: Layout,
-    /// Mapped as long as the machine is.
-    _rings: Mapping,
 }
 
 impl Machine {
-    /// A machine without memory.
+    /// A machine without anything.
     pub fn new() -> io::Result<Self> {
         let kvm = Kvm::new().map_err(|error| {
             let error = io::Error::from(error);
@@ -48,32 +54,60 @@ impl Machine {
         machine.set_tss_address(TASK_STATE)?;
         let processor = machine.create_vcpu(0)?;
         processor.set_cpuid2(&kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?)?;
-        Ok(Self { processor, machine, loaded: None, fresh: false })
+        Ok(Self { processor, machine, rings: None, room: None, loaded: None, fresh: false })
     }
 
-    pub fn load(&mut self, layout: Layout, image: OwnedFd, rings: &OwnedFd) -> io::Result<()> {
-        if self.loaded.is_some() {
-            return Err(io::Error::other("the machine has its memory already"));
+    /// Tells KVM where the rings and `room` bytes of memory are, which takes it longer than all else about memory.
+    pub fn prepare(&mut self, room: u64, rings: &OwnedFd) -> io::Result<()> {
+        if self.room.is_some() {
+            return Err(io::Error::other("the machine was prepared already"));
         }
-        let memory = Mapping::of_image(&layout, image)?;
         let rings = Mapping::shared(rings, ring::BYTES)?;
-        for (slot, (address, mapping)) in [(0, &memory), (RING, &rings)].into_iter().enumerate() {
-            let region = kvm_userspace_memory_region {
-                slot: slot as u32,
-                flags: 0,
-                guest_phys_addr: address,
-                memory_size: mapping.length() as u64,
-                userspace_addr: mapping.address(),
-            };
-            // SAFETY: the mapping lives in `loaded`, as long as the machine, and nothing else writes to it while the machine runs.
-            unsafe { self.machine.set_user_memory_region(region)? };
+        self.tell(RINGS, RING, &rings)?;
+        self.rings = Some(rings);
+        self.make_room(room)
+    }
+
+    fn make_room(&mut self, bytes: u64) -> io::Result<()> {
+        let room = Mapping::anonymous(usize::try_from(bytes).map_err(io::Error::other)?)?;
+        self.tell(MEMORY, 0, &room)?;
+        self.room = Some(room);
+        Ok(())
+    }
+
+    fn tell(&self, slot: u32, address: u64, mapping: &Mapping) -> io::Result<()> {
+        let region = kvm_userspace_memory_region {
+            slot,
+            flags: 0,
+            guest_phys_addr: address,
+            memory_size: mapping.length() as u64,
+            userspace_addr: mapping.address(),
+        };
+        // SAFETY: the machine keeps the mapping as long as it knows it, and nothing else writes to it while the machine runs.
+        Ok(unsafe { self.machine.set_user_memory_region(region)? })
+    }
+
+    pub fn load(&mut self, layout: Layout, image: &OwnedFd) -> io::Result<()> {
+        let Some(mut room) = self.room.take() else {
+            return Err(io::Error::other("the machine has its memory already, or no room for it"));
+        };
+        if room.length() as u64 != layout.ram {
+            let none = kvm_userspace_memory_region { slot: MEMORY, ..Default::default() };
+            // SAFETY: a region without length only makes KVM forget one.
+            unsafe { self.machine.set_user_memory_region(none)? };
+            self.make_room(layout.ram)?;
+            room = self.room.take().ok_or_else(|| io::Error::other("the machine has no room"))?;
         }
-        self.loaded = Some(Loaded { memory, layout, _rings: rings });
+        self.loaded = Some(Loaded { memory: Memory::of_image(room, &layout, image)?, layout });
         self.set_registers()
     }
 
     fn loaded(&self) -> io::Result<&Loaded> {
         self.loaded.as_ref().ok_or_else(|| io::Error::other("the machine has no memory yet"))
+    }
+
+    fn loaded_mut(&mut self) -> io::Result<&mut Loaded> {
+        self.loaded.as_mut().ok_or_else(|| io::Error::other("the machine has no memory yet"))
     }
 
     fn set_registers(&mut self) -> io::Result<()> {
@@ -110,10 +144,7 @@ impl Machine {
     /// Puts memory and registers back.
     pub fn reset(&mut self, pagemap: &File) -> io::Result<()> {
         self.settle()?;
-        let memory = &self.loaded()?.memory;
-        for range in memory.written(pagemap)? {
-            memory.forget(range)?;
-        }
+        self.loaded_mut()?.memory.reset(pagemap)?;
         self.set_registers()
     }
 
@@ -135,7 +166,7 @@ impl Machine {
     /// Memory and registers as they are, for an image.
     pub fn snapshot(&mut self, pagemap: &File) -> io::Result<(OwnedFd, Vec<Range<u64>>, Registers)> {
         self.settle()?;
-        let Loaded { memory, layout, .. } = self.loaded()?;
+        let Loaded { memory, layout } = self.loaded()?;
         let mut extents = Extents::default();
         layout.extents.iter().cloned().for_each(|extent| extents.add(extent));
         memory

@@ -27,35 +27,33 @@ impl Mapping {
 
     /// The first `length` bytes of a file, shared with everybody who maps it.
     pub fn shared(file: impl AsFd, length: usize) -> io::Result<Self> {
+        Self::of_file(file, length, PROTECTION, MapFlags::SHARED)
+    }
+
+    /// The first `length` bytes of a file that never changes, only to be read.
+    fn read_only(file: impl AsFd, length: usize) -> io::Result<Self> {
+        Self::of_file(file, length, ProtFlags::READ, MapFlags::PRIVATE)
+    }
+
+    fn of_file(file: impl AsFd, length: usize, protection: ProtFlags, flags: MapFlags) -> io::Result<Self> {
         // SAFETY: as above.
-        let base =
-            unsafe { rustix::mm::mmap(ptr::null_mut(), length, PROTECTION, MapFlags::SHARED, file, 0)? };
+        let base = unsafe { rustix::mm::mmap(ptr::null_mut(), length, protection, flags, file, 0)? };
         Ok(Self { base, length })
     }
 
-    /// A machine's memory: `image` where it has something, zeroes elsewhere, both private.
-    pub fn of_image(layout: &Layout, image: impl AsFd) -> io::Result<Self> {
-        let length = usize::try_from(layout.ram).map_err(io::Error::other)?;
-        let memory = Self::anonymous(length)?;
-        for extent in &layout.extents {
-            let (start, end) = (extent.start as usize, extent.end as usize);
-            if start >= end || end > length {
-                return Err(io::Error::other("an image that is larger than its machine"));
-            }
-            let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
-            // SAFETY: the range lies in the mapping that was just made, and nobody uses it yet.
-            unsafe {
-                rustix::mm::mmap(
-                    memory.base.byte_add(start),
-                    end - start,
-                    PROTECTION,
-                    flags,
-                    &image,
-                    extent.start,
-                )?
-            };
+    /// Puts a private copy of a file's range in place of the same range of this mapping.
+    fn overlay(&mut self, file: impl AsFd, range: &Range<u64>) -> io::Result<()> {
+        let (start, end) = (range.start as usize, range.end as usize);
+        if start >= end || end > self.length {
+            return Err(io::Error::other("an image that is larger than its machine"));
         }
-        Ok(memory)
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+        // SAFETY: the range lies in this mapping, and nobody uses it yet.
+        unsafe {
+            let at = self.base.byte_add(start);
+            rustix::mm::mmap(at, end - start, PROTECTION, flags, file, range.start)?
+        };
+        Ok(())
     }
 
     pub fn address(&self) -> u64 {
@@ -67,13 +65,19 @@ impl Mapping {
     }
 
     /// The bytes, for a machine that does not run.
-    pub fn bytes(&self) -> &[u8] {
+    fn bytes(&self) -> &[u8] {
         // SAFETY: the mapping is that long and lives as long as the borrow; the caller, who owns the machine, does not run it meanwhile.
         unsafe { std::slice::from_raw_parts(self.base.cast(), self.length) }
     }
 
+    /// The same, to be written; of a mapping that may be.
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and this borrow is the only one.
+        unsafe { std::slice::from_raw_parts_mut(self.base.cast(), self.length) }
+    }
+
     /// The ranges that were written since they were mapped or dropped, as offsets.
-    pub fn written(&self, pagemap: impl AsFd) -> io::Result<Vec<Range<usize>>> {
+    fn written(&self, pagemap: impl AsFd) -> io::Result<Vec<Range<usize>>> {
         let mut found = Vec::new();
         let start = self.base as u64;
         let mut scan =
@@ -92,10 +96,75 @@ impl Mapping {
     }
 
     /// Forgets what was written to `range`: it is as it was mapped.
-    pub fn forget(&self, range: Range<usize>) -> io::Result<()> {
+    fn forget(&self, range: Range<usize>) -> io::Result<()> {
         // SAFETY: the range lies in the mapping, and what it held is not used any more.
         unsafe { rustix::mm::madvise(self.base.byte_add(range.start), range.len(), Advice::LinuxDontNeed)? };
         Ok(())
+    }
+}
+
+/// Pages that a machine may keep of its own when it is put back. They are overwritten with what the image has, which takes a fraction of the time that
+/// it takes to drop them and have the next call fault on each.
+const KEPT: usize = (1 << 20) / 4096;
+
+/// A machine's memory: its image where that has something, zeroes elsewhere, both private.
+pub(super) struct Memory {
+    own: Mapping,
+    /// The image itself, as long as the last byte it has.
+    image: Mapping,
+    extents: Vec<Range<usize>>,
+}
+
+impl Memory {
+    /// Lays `image` into `room`, which has the length that `layout` says.
+    pub fn of_image(mut room: Mapping, layout: &Layout, image: impl AsFd) -> io::Result<Self> {
+        for extent in &layout.extents {
+            room.overlay(&image, extent)?;
+        }
+        let extents: Vec<_> =
+            layout.extents.iter().map(|extent| extent.start as usize..extent.end as usize).collect();
+        let end = extents.iter().map(|extent| extent.end).max().unwrap_or(0).max(1);
+        let image = Mapping::read_only(image, end)?;
+        Ok(Self { own: room, image, extents })
+    }
+
+    /// The bytes, for a machine that does not run.
+    pub fn bytes(&self) -> &[u8] {
+        self.own.bytes()
+    }
+
+    /// The ranges that were written since the machine was loaded or its pages dropped.
+    pub fn written(&self, pagemap: impl AsFd) -> io::Result<Vec<Range<usize>>> {
+        self.own.written(pagemap)
+    }
+
+    /// Puts every byte back to what the image has.
+    pub fn reset(&mut self, pagemap: impl AsFd) -> io::Result<()> {
+        let written = self.own.written(pagemap)?;
+        let pages: usize = written.iter().map(|range| range.len() / 4096).sum();
+        for range in written {
+            if pages > KEPT {
+                self.own.forget(range)?;
+            } else {
+                self.overwrite(range);
+            }
+        }
+        Ok(())
+    }
+
+    fn overwrite(&mut self, range: Range<usize>) {
+        let (image, own) = (self.image.bytes(), self.own.bytes_mut());
+        let mut at = range.start;
+        // Extents are in order and do not overlap.
+        for extent in
+            self.extents.iter().filter(|extent| extent.end > range.start && extent.start < range.end)
+        {
+            let (start, end) = (extent.start.max(range.start), extent.end.min(range.end));
+            own[at..start].fill(0);
+            own[start..end].copy_from_slice(&image[start..end]);
+            at = end;
+        }
+        own[at..range.end].fill(0);
     }
 }
 

@@ -5,8 +5,8 @@ mod machine;
 mod memory;
 
 use crate::control::{self, Order, Report};
+pub(crate) use jail::close_inherited;
 use machine::Machine;
-use rustix::event::{PollFd, PollFlags};
 use rustix::net::RecvFlags;
 use std::fs::File;
 use std::io;
@@ -22,18 +22,18 @@ pub fn main() {
 }
 
 fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
-    jail::close_inherited();
+    close_inherited();
     let mut machine = Machine::new()?;
     let pagemap = File::open("/proc/self/pagemap")?;
     jail::enclose()?;
-    watch(socket.try_clone_to_owned()?)?;
+    // Whatever the guest is doing then. An owner that is gone already is noticed at the first look at the socket.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     jail::restrict()?;
     while let Some((order, descriptors)) = control::receive::<Order>(socket, RecvFlags::empty())? {
         match order {
+            Order::Prepare(room) => machine.prepare(room, &only(descriptors)?)?,
             Order::Load(layout) => {
-                let [image, rings]: [OwnedFd; 2] =
-                    descriptors.try_into().map_err(|_| io::Error::other("a load without its descriptors"))?;
-                machine.load(layout, image, &rings)?;
+                machine.load(layout, &only(descriptors)?)?;
                 control::send(socket, &Report::Loaded, &[])?;
             }
             Order::Resume => {
@@ -56,19 +56,6 @@ fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the process when its owner is gone, whatever the guest is doing then. Returns once that is being watched for: a thread that
-/// starts makes system calls which are not allowed later.
-fn watch(socket: OwnedFd) -> io::Result<()> {
-    let (started, starting) = std::sync::mpsc::sync_channel(0);
-    std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
-        let _ = started.send(());
-        loop {
-            let mut polled = [PollFd::new(&socket, PollFlags::HUP)];
-            if rustix::event::poll(&mut polled, None).is_ok() && polled[0].revents().contains(PollFlags::HUP)
-            {
-                std::process::exit(0);
-            }
-        }
-    })?;
-    starting.recv().map_err(io::Error::other)
+fn only(descriptors: Vec<OwnedFd>) -> io::Result<OwnedFd> {
+    descriptors.into_iter().next().ok_or_else(|| io::Error::other("an order without its descriptor"))
 }

@@ -1,6 +1,10 @@
 //! The interfaces that the guest hosts itself.
 #![allow(missing_docs, reason = "generated; the interfaces say what they are")]
 
+use crate::host::Host;
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::Engine;
+
 wasmtime::component::bindgen!({
     path: "../../../wit/wasi-0.2",
     inline: "
@@ -48,3 +52,46 @@ wasmtime::component::bindgen!({
         "wasi:http/types.future-incoming-response": crate::http::FutureResponse,
     },
 });
+
+/// Defines the interfaces among these that `component` imports: each is a good deal of code that runs once, which a machine by software has to
+/// translate first.
+pub(crate) fn link(
+    engine: &Engine,
+    component: &Component,
+    linker: &mut Linker<Host>,
+) -> wasmtime::Result<()> {
+    macro_rules! interfaces {
+        ($import:ident: $($name:literal => $($module:ident)::+ $(($options:expr))?,)*) => {
+            match $import {
+                $($name => wasi::$($module)::+::add_to_linker::<_, HasSelf<Host>>(linker, $(&$options,)? |host| host)?,)*
+                _ => {}
+            }
+        };
+    }
+    for (import, _) in component.component_type().imports(engine) {
+        let interface = import.split('@').next().unwrap_or(import);
+        interfaces! { interface:
+            "wasi:io/error" => io::error,
+            "wasi:io/poll" => io::poll,
+            "wasi:io/streams" => io::streams,
+            "wasi:cli/environment" => cli::environment,
+            "wasi:cli/exit" => cli::exit,
+            "wasi:cli/stdin" => cli::stdin,
+            "wasi:cli/stdout" => cli::stdout,
+            "wasi:cli/stderr" => cli::stderr,
+            "wasi:cli/terminal-input" => cli::terminal_input,
+            "wasi:cli/terminal-output" => cli::terminal_output,
+            "wasi:cli/terminal-stdin" => cli::terminal_stdin,
+            "wasi:cli/terminal-stdout" => cli::terminal_stdout,
+            "wasi:cli/terminal-stderr" => cli::terminal_stderr,
+            "wasi:clocks/monotonic-clock" => clocks::monotonic_clock,
+            "wasi:clocks/wall-clock" => clocks::wall_clock,
+            "wasi:random/random" => random::random,
+            "wasi:random/insecure" => random::insecure,
+            "wasi:random/insecure-seed" => random::insecure_seed,
+            "wasi:http/types" => http::types(LinkOptions::default().into()),
+            "wasi:http/outgoing-handler" => http::outgoing_handler,
+        }
+    }
+    Ok(())
+}

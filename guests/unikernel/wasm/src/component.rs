@@ -1,18 +1,17 @@
 //! The component: loaded once, called as often as the host asks.
 
-use crate::bindings::{LinkOptions, Local};
 use crate::body::Source;
 use crate::host::{Exit, Host, shared};
 use crate::http::{IncomingRequest, ResponseOutparam};
 use crate::limiter::Limiter;
-use crate::{ask, engine, forward};
+use crate::{ask, bindings, engine, forward};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 use kernel::{Machine, channel, clock, random};
 use limes_channel::{Contract, Input, Limits, Outcome, ToGuest, ToHost, Trap, VERSION};
 use wasmtime::component::{
-    Component, ComponentExportIndex, HasSelf, Instance, Linker, Resource, ResourceTableError, WasmStr,
+    Component, ComponentExportIndex, Instance, Linker, Resource, ResourceTableError, WasmStr,
 };
 use wasmtime::{Store, WasmBacktrace, bail, format_err};
 
@@ -163,8 +162,7 @@ fn prepare(machine: Machine, order: &Order) -> wasmtime::Result<(Store<Host>, Co
     // SAFETY: the host has compiled the artifact and checked that it is what it compiled; it stays where it is and is never written.
     let component = unsafe { Component::deserialize_raw(&engine, NonNull::from(machine.artifact))? };
     let mut linker = Linker::<Host>::new(&engine);
-    let options = LinkOptions::default();
-    Local::add_to_linker::<_, HasSelf<Host>>(&mut linker, &options, |host| host)?;
+    bindings::link(&engine, &component, &mut linker)?;
     forward::link(&engine, &component, &mut linker)?;
     let mut host = Host::new(Limiter::new(&order.limits), order.env.clone(), order.limits.handles);
     host.args.clone_from(&order.args);

@@ -1,22 +1,27 @@
 //! QEMU's machine `microvm`: by software where there is no KVM, with a virtio console as the channel.
 
-use super::process::{Folder, Place, Process, version_text};
+mod control;
+
+pub(super) use self::control::Control;
+use super::process::{Executable, Folder, Place, Process};
 use super::watch::Created;
-use super::{Boot, Configured, Driver, Monitor, Phases, Snapshot, Template};
+use super::{Boot, Configured, Driver, Monitor, Phases, Purpose, Snapshot, Template};
 use crate::channel::{Channel, Link};
 use limes_core::{BoxFuture, Error, ErrorKind, Mode, Phase, Result, Vmm};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 /// The oldest version with what is used here.
 const OLDEST: u32 = 7;
 /// How long the process may take to connect.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Nothing but memory, a processor and the places for virtio devices.
+const MACHINE: &str = "microvm,pit=off,pic=off,rtc=off,isa-serial=off,acpi=off";
 
 const CONSOLE: &str = "console";
 const QMP: &str = "qmp";
@@ -29,7 +34,7 @@ pub(crate) struct Qemu {
 }
 
 pub(super) struct Setup {
-    pub binary: PathBuf,
+    pub program: Executable,
     pub folder: Arc<Folder>,
     kvm: bool,
     /// The program vhost-device-vsock, for images that talk through vsock.
@@ -53,21 +58,22 @@ impl Qemu {
     /// # Errors
     /// It does not run, or is too old.
     pub fn new(
-        binary: PathBuf,
+        program: Executable,
         folder: Arc<Folder>,
         kvm: bool,
         vhost_vsock: Option<PathBuf>,
     ) -> Result<Self> {
-        let text = version_text(&binary)
-            .map_err(|error| unavailable(format!("cannot run `{}`", binary.display())).from_source(error))?;
+        let binary = program.binary.display();
+        let text = program
+            .version()
+            .map_err(|error| unavailable(format!("cannot run `{binary}`")).from_source(error))?;
         let version = text.split_once("version ").map_or("", |(_, rest)| rest);
         let major: u32 = version.split('.').next().and_then(|part| part.parse().ok()).unwrap_or(0);
         if major < OLDEST {
             let line = text.lines().next().unwrap_or_default();
-            let binary = binary.display();
             return Err(unavailable(format!("`{binary}` says `{line}`; QEMU {OLDEST} or later is needed")));
         }
-        Ok(Self { setup: Arc::new(Setup { binary, folder, kvm, vhost_vsock }) })
+        Ok(Self { setup: Arc::new(Setup { program, folder, kvm, vhost_vsock }) })
     }
 }
 
@@ -98,90 +104,109 @@ struct Images {
     boot: Arc<Boot>,
 }
 
-/// Where a machine's memory lies, and whether what is written to it goes there.
-enum Memory<'a> {
-    Own,
-    Of(&'a Place),
+/// What a process is started for, and so where its machine's memory is and whether it is controlled.
+#[derive(Clone, Copy)]
+enum Start<'a> {
+    /// It runs at once, and nobody tells it anything: its memory is nobody else's.
+    Free,
+    /// It waits to be told to run.
+    Paused(Purpose),
+    /// It waits for the state of a snapshot; what it writes to the memory stays its own.
+    Restored(&'a Place),
 }
 
 impl Images {
-    fn command(&self, memory: &Memory<'_>) -> Command {
+    fn command(&self, start: Start<'_>) -> Command {
         let bytes = self.boot.memory.next_multiple_of(1 << 20);
-        let (path, share) = match memory {
-            Memory::Own => (MEMORY.to_owned(), "on"),
-            Memory::Of(place) => (place.join(MEMORY).to_string_lossy().into_owned(), "off"),
-        };
-        let mut command = Command::new(&self.setup.binary);
-        command.args(["-nodefaults", "-no-user-config", "-nographic", "-no-reboot", "-S"]);
+        let mut command = self.setup.program.command();
+        command.args(["-nodefaults", "-no-user-config", "-nographic", "-no-reboot"]);
         command
             .args(["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=allow,resourcecontrol=deny"]);
         command.args(self.setup.accelerator());
-        command.args(["-M", "microvm,pit=off,pic=off,rtc=off,isa-serial=off,acpi=off,memory-backend=memory"]);
-        command.args(["-m", &format!("{}M", bytes >> 20)]);
-        command.args([
-            "-object",
-            &format!("memory-backend-file,id=memory,size={bytes},mem-path={path},share={share}"),
-        ]);
+        let mut machine = MACHINE.to_owned();
+        let file = match start {
+            Start::Free | Start::Paused(Purpose::Calls) => None,
+            Start::Paused(Purpose::Snapshot) => Some((MEMORY.to_owned(), "on")),
+            Start::Restored(place) => Some((place.join(MEMORY).to_string_lossy().into_owned(), "off")),
+        };
+        if let Some((path, share)) = file {
+            machine += ",memory-backend=memory";
+            let backend = format!("memory-backend-file,id=memory,size={bytes},mem-path={path},share={share}");
+            command.args(["-object", &backend]);
+        }
+        command.args(["-M", &machine, "-m", &format!("{}M", bytes >> 20)]);
         command.arg("-kernel").arg(&self.boot.kernel);
         if let Some(initrd) = &self.boot.initrd {
             command.arg("-initrd").arg(initrd);
         }
         command.args(["-chardev", &format!("socket,id=channel,path={CONSOLE}")]);
-        command.args([
-            "-device",
-            "virtio-serial-device,max_ports=1",
-            "-device",
-            "virtconsole,chardev=channel",
-        ]);
-        command.args(["-chardev", &format!("socket,id=qmp,path={QMP}"), "-mon", "chardev=qmp,mode=control"]);
-        if let Memory::Of(_) = memory {
+        command.args(["-device", "virtio-serial-device,max_ports=1"]);
+        command.args(["-device", "virtconsole,chardev=channel"]);
+        if !matches!(start, Start::Free) {
+            command.arg("-S");
+            command.args(["-chardev", &format!("socket,id=qmp,path={QMP}")]);
+            command.args(["-mon", "chardev=qmp,mode=control"]);
+        }
+        if let Start::Restored(_) = start {
             command.args(["-incoming", "defer"]);
         }
         command
     }
 
-    async fn launch(&self, memory: Memory<'_>, phases: &Phases) -> Result<Running> {
+    async fn launch(&self, start: Start<'_>, phases: &Phases) -> Result<Running> {
         let begun = Instant::now();
         let failed =
             |error: std::io::Error| unavailable("cannot listen for a machine".into()).from_source(error);
         let place = self.setup.folder.place().map_err(failed)?;
         let console = UnixListener::bind(place.join(CONSOLE)).map_err(failed)?;
-        let control = UnixListener::bind(place.join(QMP)).map_err(failed)?;
-        let mut process = Process::start("QEMU", self.command(&memory), &place)?;
-        let both = async {
+        let control = match start {
+            Start::Free => None,
+            _ => Some(UnixListener::bind(place.join(QMP)).map_err(failed)?),
+        };
+        let mut process = Process::start("QEMU", self.command(start), &place)?;
+        let all = async {
             let (channel, _) = console.accept().await?;
-            let (control, _) = control.accept().await?;
+            let control = match control {
+                Some(control) => Some(control.accept().await?.0),
+                None => None,
+            };
             Ok(Some((channel, control)))
         };
         let connected = tokio::time::timeout(PATIENCE, async {
             tokio::select! {
-                both = both => both,
+                all = all => all,
                 ended = process.ended() => ended.map(|()| None),
             }
         });
         let (channel, control) = match connected.await {
-            Ok(Ok(Some(both))) => both,
+            Ok(Ok(Some(all))) => all,
             Ok(Err(error)) => return Err(failed(error)),
             Ok(Ok(None)) | Err(_) => return Err(unavailable(format!("it did not connect{}", process.why()))),
         };
-        let mut running = Running {
-            process,
-            place,
-            channel: Some(channel),
-            control: Control::new(control),
-            images: self.clone(),
-        };
-        running.control.greet().await?;
+        let mut control = control.map(Control::new);
+        if let Some(control) = &mut control {
+            control.greet().await?;
+        }
         phases.record(Phase::Process, begun.elapsed());
-        Ok(running)
+        Ok(Running { process, place, channel: Some(channel), control, images: self.clone() })
     }
 }
 
 impl Template for Images {
-    fn configure(&self, phases: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>> {
+    fn configure(&self, purpose: Purpose, phases: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>> {
         Box::pin(async move {
-            let running = self.launch(Memory::Own, &phases).await?;
+            let running = self.launch(Start::Paused(purpose), &phases).await?;
             Ok(Box::new(running) as Box<dyn Configured>)
+        })
+    }
+
+    /// Without its control socket, of which it reads a byte at a time.
+    fn run(&self, phases: Phases) -> BoxFuture<'_, Result<(Channel, Box<dyn Monitor>, Instant)>> {
+        Box::pin(async move {
+            let running = self.launch(Start::Free, &phases).await?;
+            let begun = Instant::now();
+            let (channel, monitor) = running.hand_over()?;
+            Ok((channel, monitor, begun))
         })
     }
 }
@@ -190,13 +215,22 @@ struct Running {
     process: Process,
     place: Place,
     channel: Option<UnixStream>,
-    control: Control,
+    /// `None` for one that was started to run at once.
+    control: Option<Control>,
     images: Images,
 }
 
 impl Running {
+    fn control(&mut self) -> Result<&mut Control> {
+        self.control.as_mut().ok_or_else(|| unavailable("it was started without its control socket".into()))
+    }
+
     async fn resume(mut self) -> Result<(Channel, Box<dyn Monitor>)> {
-        self.control.run("cont", json!({})).await?;
+        self.control()?.run("cont", json!({})).await?;
+        self.hand_over()
+    }
+
+    fn hand_over(mut self) -> Result<(Channel, Box<dyn Monitor>)> {
         let Some(socket) = self.channel.take() else {
             return Err(unavailable("its channel was taken already".into()));
         };
@@ -224,15 +258,17 @@ impl Monitor for Running {
             let failed =
                 |error: std::io::Error| unavailable("cannot keep a snapshot".into()).from_source(error);
             let place = self.images.setup.folder.place().map_err(failed)?;
-            self.control.run("stop", json!({})).await?;
+            let control = self.control()?;
+            control.run("stop", json!({})).await?;
             let capabilities =
                 json!({ "capabilities": [{ "capability": "x-ignore-shared", "state": true }] });
-            self.control.run("migrate-set-capabilities", capabilities).await?;
+            control.run("migrate-set-capabilities", capabilities).await?;
             // QEMU is done when it has written to the pipe; the file is whole when it has its name.
             let written = Created::new(self.place.path(), STATE).map_err(failed)?;
             let uri = format!("exec:cat>part&&mv part {STATE}");
-            self.control.run("migrate", json!({ "uri": uri })).await?;
-            self.control.migrated().await?;
+            let control = self.control()?;
+            control.run("migrate", json!({ "uri": uri })).await?;
+            control.migrated().await?;
             match tokio::time::timeout(PATIENCE, written.wait()).await {
                 Ok(written) => written.map_err(failed)?,
                 Err(_) => return Err(unavailable("it did not write its state".into())),
@@ -258,92 +294,18 @@ struct State {
 impl Snapshot for State {
     fn restore(&self, phases: Phases) -> BoxFuture<'_, Result<(Channel, Box<dyn Monitor>)>> {
         Box::pin(async move {
-            let mut running = self.images.launch(Memory::Of(&self.place), &phases).await?;
+            let mut running = self.images.launch(Start::Restored(&self.place), &phases).await?;
             let begun = Instant::now();
             let capabilities =
                 json!({ "capabilities": [{ "capability": "x-ignore-shared", "state": true }] });
-            running.control.run("migrate-set-capabilities", capabilities).await?;
+            let control = running.control()?;
+            control.run("migrate-set-capabilities", capabilities).await?;
             let uri = format!("exec:cat {}", self.place.join(STATE).display());
-            running.control.run("migrate-incoming", json!({ "uri": uri })).await?;
-            running.control.migrated().await?;
+            control.run("migrate-incoming", json!({ "uri": uri })).await?;
+            control.migrated().await?;
             let resumed = running.resume().await?;
             phases.record(Phase::Create, begun.elapsed());
             Ok(resumed)
         })
-    }
-}
-
-/// QEMU's machine protocol: a JSON object a line, commands answered in order, events between.
-pub(super) struct Control {
-    lines: BufReader<UnixStream>,
-    line: String,
-}
-
-impl Control {
-    pub fn new(socket: UnixStream) -> Self {
-        Self { lines: BufReader::new(socket), line: String::new() }
-    }
-
-    pub async fn greet(&mut self) -> Result<()> {
-        self.next().await?;
-        // Migration says by events when it is over: there is nothing to look at again and again.
-        let capabilities = json!({ "capabilities": [{ "capability": "events", "state": true }] });
-        self.run("qmp_capabilities", json!({})).await?;
-        self.run("migrate-set-capabilities", capabilities).await
-    }
-
-    async fn next(&mut self) -> Result<Value> {
-        self.line.clear();
-        let read = tokio::time::timeout(PATIENCE, self.lines.read_line(&mut self.line)).await;
-        match read {
-            Ok(Ok(count)) if count > 0 => serde_json::from_str(&self.line)
-                .map_err(|error| unavailable(format!("it said `{}`", self.line.trim())).from_source(error)),
-            Ok(Err(error)) => Err(unavailable("its control socket failed".into()).from_source(error)),
-            Ok(Ok(_)) => Err(unavailable("it closed its control socket".into())),
-            Err(_) => Err(unavailable("it does not answer on its control socket".into())),
-        }
-    }
-
-    /// Has it do something.
-    ///
-    /// # Errors
-    /// It cannot, or is gone.
-    pub async fn run(&mut self, command: &str, arguments: Value) -> Result<()> {
-        self.ask(command, arguments).await.map(drop)
-    }
-
-    /// What it answers to a command.
-    ///
-    /// # Errors
-    /// It cannot, or is gone.
-    pub async fn ask(&mut self, command: &str, arguments: Value) -> Result<Value> {
-        let order = json!({ "execute": command, "arguments": arguments }).to_string() + "\n";
-        let sent = self.lines.get_mut().write_all(order.as_bytes()).await;
-        sent.map_err(|error| unavailable(format!("cannot send it `{command}`")).from_source(error))?;
-        loop {
-            let mut answer = self.next().await?;
-            if let Some(said) = answer.get_mut("return") {
-                return Ok(said.take());
-            }
-            if let Some(error) = answer.get("error") {
-                let said = error["desc"].as_str().unwrap_or("no reason given").to_owned();
-                return Err(unavailable(format!("{command}: {said}")));
-            }
-        }
-    }
-
-    /// Waits until the migration under way is over.
-    async fn migrated(&mut self) -> Result<()> {
-        loop {
-            let event = self.next().await?;
-            if event["event"] != "MIGRATION" {
-                continue;
-            }
-            match event["data"]["status"].as_str() {
-                Some("completed") => return Ok(()),
-                Some("failed" | "cancelled") => return Err(unavailable("the snapshot failed".into())),
-                _ => {}
-            }
-        }
     }
 }

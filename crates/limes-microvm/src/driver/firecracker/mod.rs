@@ -1,20 +1,19 @@
 //! Firecracker: its HTTP API on a unix socket, its vsock as the channel.
 
+mod api;
+
+use self::api::Api;
 use super::console::Console;
 use super::network::{Addresses, DEVICE, GUEST_MAC, Network};
-use super::process::{DRIVE, Folder, Place, Process, copy_drive, version_text};
-use super::{Boot, Configured, Door, Driver, Extras, Monitor, Phases, Snapshot, Template};
+use super::process::{DRIVE, Executable, Folder, Place, Process, copy_drive};
+use super::watch::Created;
+use super::{Boot, Configured, Door, Driver, Extras, Monitor, Phases, Purpose, Snapshot, Template};
 use crate::channel::{Channel, Link};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
 use limes_core::{BoxFuture, Error, ErrorKind, Mode, Phase, Result, Vmm};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpStream, UnixListener};
 
 /// The port of the host that a guest connects to.
 const PORT: u32 = 1234;
@@ -22,6 +21,7 @@ const PORT: u32 = 1234;
 /// Relative to the process's folder, so that clones of one snapshot do not meet.
 const VSOCK: &str = "vsock";
 const API: &str = "api";
+const CONFIG: &str = "machine.json";
 
 /// How long the process may take to open its API.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,7 +37,11 @@ const OLDEST: [u32; 2] = [1, 4];
 
 /// A Firecracker binary.
 pub(crate) struct Firecracker {
-    binary: PathBuf,
+    setup: Arc<Setup>,
+}
+
+struct Setup {
+    program: Executable,
     folder: Arc<Folder>,
 }
 
@@ -46,22 +50,22 @@ impl Firecracker {
     ///
     /// # Errors
     /// It does not run, or is too old.
-    pub fn new(binary: PathBuf, folder: Arc<Folder>) -> Result<Self> {
-        let text = version_text(&binary)
-            .map_err(|error| unavailable(format!("cannot run `{}`", binary.display())).from_source(error))?;
+    pub fn new(program: Executable, folder: Arc<Folder>) -> Result<Self> {
+        let binary = program.binary.display();
+        let text = program
+            .version()
+            .map_err(|error| unavailable(format!("cannot run `{binary}`")).from_source(error))?;
         let version = text.split_once('v').map_or("", |(_, rest)| rest);
         let mut numbers = version.split('.').map_while(|part| part.parse::<u32>().ok());
         let version = [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)];
         if version < OLDEST {
             let line = text.lines().next().unwrap_or_default();
+            let [major, minor] = OLDEST;
             return Err(unavailable(format!(
-                "`{}` says `{line}`; Firecracker {}.{} or later is needed",
-                binary.display(),
-                OLDEST[0],
-                OLDEST[1]
+                "`{binary}` says `{line}`; Firecracker {major}.{minor} or later is needed"
             )));
         }
-        Ok(Self { binary, folder })
+        Ok(Self { setup: Arc::new(Setup { program, folder }) })
     }
 }
 
@@ -79,41 +83,105 @@ impl Driver for Firecracker {
     }
 
     fn template(&self, boot: Boot) -> Result<Arc<dyn Template>> {
-        Ok(Arc::new(Images {
-            binary: self.binary.clone(),
-            folder: self.folder.clone(),
-            boot: Arc::new(boot),
-        }))
+        Ok(Arc::new(Images { setup: self.setup.clone(), boot }))
     }
 }
 
 struct Images {
-    binary: PathBuf,
-    folder: Arc<Folder>,
-    boot: Arc<Boot>,
+    setup: Arc<Setup>,
+    boot: Boot,
+}
+
+impl Images {
+    /// The machine, each part by the path of the API that takes it and by its name in a file of all of them.
+    fn parts(&self) -> Vec<(&'static str, &'static str, Value)> {
+        let extras = self.boot.extras.as_ref();
+        let memory = self.boot.memory.div_ceil(1 << 20);
+        let arguments = extras.map(|extras| Addresses::TAP.fill(&extras.arguments)).unwrap_or_default();
+        let mut source = json!({ "kernel_image_path": self.boot.kernel, "boot_args": arguments });
+        if let Some(initrd) = &self.boot.initrd {
+            source["initrd_path"] = json!(initrd);
+        }
+        let mut parts = vec![
+            ("/machine-config", "machine-config", json!({ "vcpu_count": 1, "mem_size_mib": memory })),
+            ("/boot-source", "boot-source", source),
+        ];
+        if extras.is_some_and(|extras| extras.drive.is_some()) {
+            let root = json!({
+                "drive_id": "root", "path_on_host": DRIVE, "is_root_device": true, "is_read_only": false,
+            });
+            parts.push(("/drives/root", "drives", root));
+        }
+        parts.push(match extras.map(|extras| extras.door) {
+            Some(Door::Port(_)) => {
+                let card = json!({ "iface_id": "eth0", "guest_mac": GUEST_MAC, "host_dev_name": DEVICE });
+                ("/network-interfaces/eth0", "network-interfaces", card)
+            }
+            _ => ("/vsock", "vsock", json!({ "guest_cid": 3, "uds_path": VSOCK })),
+        });
+        parts
+    }
 }
 
 impl Template for Images {
-    fn configure(&self, phases: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>> {
+    fn configure(&self, _: Purpose, phases: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>> {
         Box::pin(async move {
             let extras = self.boot.extras.as_ref();
-            let running = Running::start(&self.binary, &self.folder, extras, &phases).await?;
+            let mut running = Running::serve(&self.setup, extras, &phases).await?;
             let begun = Instant::now();
-            let arguments = extras.map(|extras| Addresses::TAP.fill(&extras.arguments)).unwrap_or_default();
-            let mut source = json!({ "kernel_image_path": self.boot.kernel, "boot_args": arguments });
-            if let Some(initrd) = &self.boot.initrd {
-                source["initrd_path"] = json!(initrd);
-            }
-            let memory = self.boot.memory.div_ceil(1 << 20);
-            running.put("/machine-config", &json!({ "vcpu_count": 1, "mem_size_mib": memory })).await?;
-            running.put("/boot-source", &source).await?;
             if let Some(drive) = extras.and_then(|extras| extras.drive.as_deref()) {
-                running.add_drive(drive).await?;
+                copy_drive(drive, &running.place).await?;
             }
-            running.add_door().await?;
+            for (path, _, part) in self.parts() {
+                running.api()?.request("PUT", path, &part).await?;
+            }
             phases.record(Phase::Create, begun.elapsed());
             Ok(Box::new(running) as Box<dyn Configured>)
         })
+    }
+
+    /// From a file, and without the API: each request to that waits for a thread of the process twice.
+    fn run(&self, phases: Phases) -> BoxFuture<'_, Result<(Channel, Box<dyn Monitor>, Instant)>> {
+        Box::pin(async move {
+            let begun = Instant::now();
+            let (place, listener) = self.setup.listen()?;
+            let mut machine: serde_json::Map<_, _> =
+                self.parts().into_iter().map(|(_, name, part)| (name.to_owned(), part)).collect();
+            machine.insert("drives".into(), json!([]));
+            std::fs::write(place.join(CONFIG), Value::Object(machine).to_string()).map_err(|error| {
+                unavailable("cannot write a machine's settings".into()).from_source(error)
+            })?;
+            let mut command = self.setup.program.command();
+            command.args(["--no-api", "--config-file", CONFIG, "--level", "Error"]);
+            let process = Process::start("Firecracker", command, &place)?;
+            phases.record(Phase::Process, begun.elapsed());
+            let started = Instant::now();
+            let running = Running {
+                process,
+                place,
+                listener,
+                api: None,
+                setup: self.setup.clone(),
+                console: None,
+                network: None,
+                patience: PATIENCE,
+            };
+            let (channel, monitor) = running.accept(PATIENCE).await?;
+            Ok((channel, monitor, started))
+        })
+    }
+}
+
+impl Setup {
+    /// A folder for a machine, and where its guest will connect.
+    fn listen(&self) -> Result<(Place, UnixListener)> {
+        let place = self
+            .folder
+            .place()
+            .map_err(|error| unavailable("no folder for a machine".into()).from_source(error))?;
+        let listener = UnixListener::bind(place.join(&format!("{VSOCK}_{PORT}")))
+            .map_err(|error| unavailable("cannot listen for a machine".into()).from_source(error))?;
+        Ok((place, listener))
     }
 }
 
@@ -122,8 +190,9 @@ struct Running {
     process: Process,
     place: Place,
     listener: UnixListener,
-    binary: PathBuf,
-    folder: Arc<Folder>,
+    /// `None` for one that was started without.
+    api: Option<Api>,
+    setup: Arc<Setup>,
     /// Of an image.
     console: Option<Console>,
     /// Of an image that is reached by a port: that, and the network.
@@ -132,21 +201,13 @@ struct Running {
 }
 
 impl Running {
-    async fn start(
-        binary: &Path,
-        folder: &Arc<Folder>,
-        extras: Option<&Extras>,
-        phases: &Phases,
-    ) -> Result<Self> {
+    /// A process that waits for requests.
+    async fn serve(setup: &Arc<Setup>, extras: Option<&Extras>, phases: &Phases) -> Result<Self> {
         let begun = Instant::now();
-        let place = folder
-            .place()
-            .map_err(|error| unavailable("no folder for a machine".into()).from_source(error))?;
-        let listener = UnixListener::bind(place.join(&format!("{VSOCK}_{PORT}")))
-            .map_err(|error| unavailable("cannot listen for a machine".into()).from_source(error))?;
-        let opened = super::watch::Created::new(place.path(), API)
+        let (place, listener) = setup.listen()?;
+        let opened = Created::new(place.path(), API)
             .map_err(|error| unavailable("cannot watch a machine's folder".into()).from_source(error))?;
-        let mut command = Command::new(binary);
+        let mut command = setup.program.command();
         command.args(["--api-sock", API, "--level", "Error"]);
         let network = match extras.map(|extras| extras.door) {
             Some(Door::Port(port)) => Some((port, Network::make()?)),
@@ -158,8 +219,8 @@ impl Running {
         let (console, said) = Console::of(extras)?.unzip();
         let process = Process::start_saying("Firecracker", command, &place, said)?;
         let patience = if extras.is_some() { FOREVER } else { PATIENCE };
-        let (binary, folder) = (binary.to_owned(), folder.clone());
-        let mut running = Self { process, place, listener, binary, folder, console, network, patience };
+        let setup = setup.clone();
+        let mut running = Self { process, place, listener, api: None, setup, console, network, patience };
         let opened = tokio::time::timeout(PATIENCE, async {
             tokio::select! {
                 opened = opened.wait() => opened,
@@ -169,33 +230,13 @@ impl Running {
         if !matches!(opened.await, Ok(Ok(()))) {
             return Err(unavailable(format!("it did not open its API{}", running.process.why())));
         }
+        running.api = Some(Api::connect(&running.place.join(API)).await?);
         phases.record(Phase::Process, begun.elapsed());
         Ok(running)
     }
 
-    async fn put(&self, path: &str, body: &Value) -> Result<()> {
-        self.request("PUT", path, body).await
-    }
-
-    async fn add_drive(&self, drive: &Path) -> Result<()> {
-        copy_drive(drive, &self.place).await?;
-        let root = json!({
-            "drive_id": "root", "path_on_host": DRIVE, "is_root_device": true, "is_read_only": false,
-        });
-        self.put("/drives/root", &root).await
-    }
-
-    /// What its guest talks through.
-    async fn add_door(&self) -> Result<()> {
-        if self.network.is_none() {
-            return self.put("/vsock", &json!({ "guest_cid": 3, "uds_path": VSOCK })).await;
-        }
-        let card = json!({ "iface_id": "eth0", "guest_mac": GUEST_MAC, "host_dev_name": DEVICE });
-        self.put("/network-interfaces/eth0", &card).await
-    }
-
-    async fn request(&self, method: &str, path: &str, body: &Value) -> Result<()> {
-        request(&self.place, method, path, body).await
+    fn api(&mut self) -> Result<&mut Api> {
+        self.api.as_mut().ok_or_else(|| unavailable("it was started without its API".into()))
     }
 
     /// The guest's connection.
@@ -217,64 +258,10 @@ impl Running {
     }
 }
 
-async fn request(place: &Place, method: &str, path: &str, body: &Value) -> Result<()> {
-    let failed = |error: &dyn std::fmt::Display| unavailable(format!("{method} {path} failed: {error}"));
-    let socket = connect(&place.join(API)).await.map_err(|error| failed(&error))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(|error| failed(&error))?;
-    let request = http::Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "localhost")
-        .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(body.to_string())))
-        .map_err(|error| failed(&error))?;
-    let exchange = async {
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        Ok::<_, hyper::Error>((status, body))
-    };
-    // The connection moves no bytes unless it is polled.
-    let answered = async {
-        tokio::pin!(exchange);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            answered = &mut exchange => answered,
-            ended = &mut connection => match ended {
-                Ok(()) => exchange.await,
-                Err(error) => Err(error),
-            },
-        }
-    };
-    let (status, body) = tokio::time::timeout(PATIENCE, answered)
-        .await
-        .map_err(|_| failed(&"no answer"))?
-        .map_err(|error| failed(&error))?;
-    if status.is_success() {
-        return Ok(());
-    }
-    let said: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let said = said["fault_message"].as_str().unwrap_or("no reason given").to_owned();
-    Err(failed(&format!("{status}: {said}")))
-}
-
-/// Connects to an API whose socket is there. Between its making and the process listening on it a connection is refused, and nothing tells of that moment.
-async fn connect(path: &Path) -> std::io::Result<UnixStream> {
-    let mut left = 100;
-    loop {
-        match UnixStream::connect(path).await {
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused && left > 0 => left -= 1,
-            connected => return connected,
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
 impl Configured for Running {
-    fn start(self: Box<Self>) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
+    fn start(mut self: Box<Self>) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
         Box::pin(async move {
-            self.put("/actions", &json!({ "action_type": "InstanceStart" })).await?;
+            self.api()?.request("PUT", "/actions", &json!({ "action_type": "InstanceStart" })).await?;
             if self.network.is_some() {
                 return Ok((Channel::new(Link::Lost), self as Box<dyn Monitor>));
             }
@@ -300,16 +287,17 @@ impl Monitor for Running {
     fn snapshot<'a>(&'a mut self, _: &'a mut Channel) -> BoxFuture<'a, Result<Arc<dyn Snapshot>>> {
         Box::pin(async move {
             let place = self
+                .setup
                 .folder
                 .place()
                 .map_err(|error| unavailable("no folder for a snapshot".into()).from_source(error))?;
-            request(&self.place, "PATCH", "/vm", &json!({ "state": "Paused" })).await?;
             let create = json!({
                 "snapshot_type": "Full", "snapshot_path": place.join("state"), "mem_file_path": place.join("memory"),
             });
-            request(&self.place, "PUT", "/snapshot/create", &create).await?;
-            let snapshot = State { place, binary: self.binary.clone(), folder: self.folder.clone() };
-            Ok(Arc::new(snapshot) as Arc<dyn Snapshot>)
+            let api = self.api()?;
+            api.request("PATCH", "/vm", &json!({ "state": "Paused" })).await?;
+            api.request("PUT", "/snapshot/create", &create).await?;
+            Ok(Arc::new(State { place, setup: self.setup.clone() }) as Arc<dyn Snapshot>)
         })
     }
 
@@ -336,20 +324,19 @@ impl Monitor for Running {
 /// A snapshot on disk. Its memory is mapped, privately, by each machine that is restored from it.
 struct State {
     place: Place,
-    binary: PathBuf,
-    folder: Arc<Folder>,
+    setup: Arc<Setup>,
 }
 
 impl State {
     async fn try_restore(&self, phases: &Phases, patience: Duration) -> Result<(Channel, Box<dyn Monitor>)> {
-        let running = Running::start(&self.binary, &self.folder, None, phases).await?;
+        let mut running = Running::serve(&self.setup, None, phases).await?;
         let begun = Instant::now();
         let load = json!({
             "snapshot_path": self.place.join("state"),
             "mem_backend": { "backend_type": "File", "backend_path": self.place.join("memory") },
             "resume_vm": true,
         });
-        running.put("/snapshot/load", &load).await?;
+        running.api()?.request("PUT", "/snapshot/load", &load).await?;
         phases.record(Phase::Create, begun.elapsed());
         let resumed = Instant::now();
         let connected = running.accept(patience).await?;
