@@ -111,7 +111,7 @@ guests: $(SET_UP) $(WIT_BINDGEN) ## build the test guests into guests/build
 	@$(PY) guests/build.py
 
 # Without Rust's own target for components: Debian's compiler, which may be built for with the library's source.
-functions: $(SET_UP) rust-wasm ## build the functions that Limes ships into functions/build
+functions: $(BUILT) rust-wasm ## build the functions that Limes ships into functions/build
 	@$(PY) functions/compile.py
 
 demo: build guests ## run a component through the library, then through a node over HTTP, and print what each phase cost

@@ -18,7 +18,6 @@ const LOCK: &str = "lock";
 /// A directory that only this user can look into: the premise of loading code from it.
 pub(super) struct Directory {
     path: PathBuf,
-    handle: File,
 }
 
 impl Directory {
@@ -60,7 +59,7 @@ impl Directory {
                 "the cache directory was open to other users; closing it");
             handle.set_permissions(Permissions::from_mode(0o700)).map_err(|error| failed("close", error))?;
         }
-        Ok(Self { path: path.to_owned(), handle })
+        Ok(Self { path: path.to_owned() })
     }
 
     pub fn path(&self) -> &Path {
@@ -89,17 +88,16 @@ impl Directory {
         Err(io::Error::new(io::ErrorKind::InvalidData, fault))
     }
 
-    /// Writes the file `name` whole or not at all: it is on disk when this returns. Readers of an older one of that
-    /// name keep what they have open.
+    /// Writes the file `name`: who opens it finds all of it, and readers of an older one of that name keep what they have open.
+    ///
+    /// Nothing waits for the disk. After a loss of power the file may be damaged, which its authentication code shows; it is then
+    /// made again, like any other that the cache has lost.
     pub fn write(&self, name: &str, parts: &[&[u8]]) -> io::Result<File> {
         let mut temporary = self.temporary()?;
         for part in parts {
             temporary.write_all(part)?;
         }
-        temporary.as_file().sync_all()?;
-        let file = temporary.persist(self.path.join(name)).map_err(|error| error.error)?;
-        self.handle.sync_all()?;
-        Ok(file)
+        temporary.persist(self.path.join(name)).map_err(|error| error.error)
     }
 
     fn temporary(&self) -> io::Result<NamedTempFile> {
