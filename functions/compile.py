@@ -47,10 +47,10 @@ def cargo(names: list[str], *arguments: str, env: Mapping[str, str | None] | Non
         raise BuildError(f"{' '.join(command)} failed")
 
 
-def build_modules(names: list[str], flags: str = SIMD) -> Path:
+def build_modules(names: list[str]) -> Path:
     """Build what components are made of; returns the folder they are in."""
     target_dir = HERE / "target" / "components"
-    target = rust.find_target(flags)
+    target = rust.find_target(SIMD)
     options = ["--lib", "--target", target.name, "--target-dir", str(target_dir), *target.options]
     cargo(names, *options, env=target.env)
     return target_dir / target.name / "release"
