@@ -135,7 +135,7 @@ $(TEST_IMAGES) &: $(call sources_in,$(KERNEL_SOURCES) guests/unikernel/native gu
 	@install -m 755 $(TARGET)/unikernel/x86_64-unknown-linux-gnu/release/{http,native,spare} guests/build/images
 
 # Without Rust's own target for components: Debian's compiler, which may be built for with the library's source.
-functions: $(SET_UP) rust-wasm ## build the functions that Limes ships into functions/build
+functions: $(BUILT) rust-wasm ## build the functions that Limes ships into functions/build
 	@$(PY) functions/compile.py
 
 demo: build guests ## run a component through the library, then through a node over HTTP, and print what each phase cost
