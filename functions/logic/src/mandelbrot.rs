@@ -63,33 +63,43 @@ pub fn counts() -> Vec<u16> {
 #[inline]
 fn escape(x: f32x8, y: f32x8) -> [u16; LANES] {
     let mut z = Orbit { re: f32x8::ZERO, im: f32x8::ZERO };
-    // -1 where no point so far had an absolute value above 2, otherwise 0.
-    let mut bounded = i32x8::splat(-1);
-    let mut count = i32x8::ZERO;
+    let mut tally = Tally { bounded: i32x8::splat(-1), count: i32x8::ZERO };
     for _ in 0..ITERATIONS / STRIDE {
         let start = z;
         for _ in 0..STRIDE - 1 {
             z = z.next(x, y);
         }
         // The last of them counts as well: it is looked at, and only then left.
-        if (bounded & !z.bounded()).none() {
-            count += bounded & i32x8::splat(i32::from(STRIDE));
+        if (tally.bounded & !z.bounded()).none() {
+            tally.count += tally.bounded & i32x8::splat(i32::from(STRIDE));
         } else {
-            z = start;
-            for _ in 0..STRIDE - 1 {
-                bounded &= z.bounded();
-                count -= bounded;
-                z = z.next(x, y);
-            }
-            bounded &= z.bounded();
-            count -= bounded;
-            if bounded.none() {
+            tally = one_by_one(tally, start, x, y);
+            if tally.bounded.none() {
                 break;
             }
         }
         z = z.next(x, y);
     }
-    count.to_array().map(|count| count as u16)
+    tally.count.to_array().map(|count| count as u16)
+}
+
+/// Looks at each iteration of a stride. Kept out of the loop: within it, compilers keep every square of the first pass for this one.
+#[cold]
+#[inline(never)]
+fn one_by_one(mut tally: Tally, mut z: Orbit, x: f32x8, y: f32x8) -> Tally {
+    for _ in 0..STRIDE {
+        tally.bounded &= z.bounded();
+        tally.count -= tally.bounded;
+        z = z.next(x, y);
+    }
+    tally
+}
+
+#[derive(Clone, Copy)]
+struct Tally {
+    /// -1 where no point so far had an absolute value above 2, otherwise 0.
+    bounded: i32x8,
+    count: i32x8,
 }
 
 #[derive(Clone, Copy)]
