@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from limes.manifest import DirectoryGrant, Grants, Limits, MicroVm
 
 Component = str | os.PathLike[str] | bytes | bytearray | memoryview
-"""A path, or the bytes themselves: a component, a wasip1 module, or wat text."""
+"""A path, or the bytes themselves: a component, a wasip1 module, or wat text. For ``sandbox="microvm"`` also
+a native function; with ``microvm.image``, the kernel of an image."""
 Duration = int | str
 """Milliseconds, or ``"500ms"``, ``"5s"``, ``"2m"``."""
 Size = int | str

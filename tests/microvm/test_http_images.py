@@ -18,7 +18,7 @@ def vmm(request: pytest.FixtureRequest, problems: dict[str, str]) -> str:
     if request.param == "firecracker":
         if not os.environ.get("LIMES_FIRECRACKER"):
             pytest.skip("LIMES_FIRECRACKER names no binary of Firecracker")
-        if os.geteuid() != 0 or not os.path.exists("/dev/net/tun"):
+        if os.geteuid() != 0 or not Path("/dev/net/tun").exists():
             pytest.skip("a tap device needs root and /dev/net/tun")
     if problem := problems[request.param]:
         pytest.skip(f"no microVM on {request.param}: {problem}")

@@ -36,6 +36,11 @@ pub(super) extern "C" fn start(way: u32, info: *const u8, length: usize, artifac
     }
 }
 
+/// Whether this is QEMU.
+pub(super) fn is_qemu() -> bool {
+    DEVICES.get().start == QEMU_DEVICES.0
+}
+
 /// Where devices may be.
 pub(super) fn devices() -> impl Iterator<Item = usize> {
     let range = DEVICES.get().clone();
