@@ -14,7 +14,7 @@ _PARTS = Path(__file__).resolve().parent / "_vm"
 def settings() -> dict[str, Any]:
     """What the core is told: files of the package, programs of the environment or on PATH, and the budget.
 
-    ``LIMES_UNIKERNEL``, ``LIMES_VMM``, ``LIMES_FIRECRACKER`` and ``LIMES_QEMU`` name files instead;
+    ``LIMES_UNIKERNEL``, ``LIMES_VMM``, ``LIMES_FIRECRACKER``, ``LIMES_JAILER`` and ``LIMES_QEMU`` name files instead;
     ``LIMES_MICROVM_MEMORY`` is what all machines may take together, such as ``8GiB``, by default three
     quarters of what is available.
     """
@@ -24,6 +24,8 @@ def settings() -> dict[str, Any]:
         "firecracker": os.environ.get("LIMES_FIRECRACKER") or shutil.which("firecracker"),
         "qemu": os.environ.get("LIMES_QEMU") or shutil.which("qemu-system-x86_64"),
     }
+    if firecracker := found["firecracker"]:
+        found["jailer"] = os.environ.get("LIMES_JAILER") or _jailer(Path(firecracker))
     if memory := os.environ.get("LIMES_MICROVM_MEMORY"):
         from limes.units import parse_size
 
@@ -34,3 +36,11 @@ def settings() -> dict[str, Any]:
 
             raise InvalidArgument(f"LIMES_MICROVM_MEMORY: {error}", operation="start engine") from None
     return found
+
+
+def _jailer(firecracker: Path) -> str | None:
+    """Firecracker's jailer: beside it, as in its releases, or on PATH."""
+    beside = firecracker.with_name(firecracker.name.replace("firecracker", "jailer", 1))
+    if beside != firecracker and os.access(beside, os.X_OK):
+        return str(beside)
+    return shutil.which("jailer")

@@ -15,6 +15,7 @@ mod conversation;
 mod driver;
 mod function;
 mod input;
+mod known;
 mod outcome;
 mod pool;
 mod sandbox;

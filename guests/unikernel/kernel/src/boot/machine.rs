@@ -1,6 +1,6 @@
 //! What another VMM says about its machine, and where its devices are.
 
-use super::virtio;
+use super::{fault, tables, virtio};
 use crate::single::Single;
 use core::ops::Range;
 
@@ -10,8 +10,6 @@ pub(super) const PVH: u32 = 2;
 
 /// Memory that is used ends here at the latest: devices follow.
 const LIMIT: u64 = 0xc000_0000;
-
-const LARGE: usize = 2 << 20;
 
 /// The first of QEMU's places for virtio devices, the distance between them, and how many there are.
 const QEMU_DEVICES: (usize, usize, usize) = (0xfeb0_0000, 0x200, 24);
@@ -28,9 +26,10 @@ pub(super) extern "C" fn start(way: u32, info: *const u8, length: usize, artifac
         let (first, step, count) = if way == PVH { QEMU_DEVICES } else { command_line_device(info) };
         *DEVICES.get() = first..first + step * count;
         *STEP.get() = step;
-        // The artifact's large pages may be executed, so nothing else is in them.
-        let arena = artifact / LARGE * LARGE;
-        super::run(arena.min(end), artifact..artifact + length, || {
+        let artifact = artifact..artifact + length;
+        fault::set_artifact(&artifact);
+        let arena = tables::protect(&artifact).min(end);
+        super::run(arena, artifact, || {
             let devices = DEVICES.get().clone();
             let step = *STEP.get();
             virtio::find(devices.step_by(step))

@@ -2,7 +2,9 @@
 
 mod device;
 mod entry;
+mod fault;
 mod machine;
+mod tables;
 mod virtio;
 mod vmm;
 
@@ -38,6 +40,7 @@ unsafe fn run(end: usize, artifact: Range<usize>, transport: fn() -> Box<dyn cha
 
 /// Stops the machine: nothing else is left to do.
 pub(crate) fn halt() -> ! {
+    fault::give_up();
     // SAFETY: an instruction that never is one: without anybody to take the fault the machine shuts down.
     unsafe { core::arch::asm!("ud2", options(noreturn)) }
 }
