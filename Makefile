@@ -149,6 +149,7 @@ test: lint build qemu browser guests functions languages ## every check and ever
 lint: build functions ## formats, clippy, ruff, types, and the stubs against the compiled core
 	cargo fmt --all --check
 	cargo fmt --all --check --manifest-path functions/Cargo.toml
+	cargo fmt --all --check --manifest-path guests/unikernel/Cargo.toml
 	$(VENV)/bin/ruff format --check $(PYTHON_FOLDERS)
 	$(VENV)/bin/ruff check $(PYTHON_FOLDERS)
 	$(PY) -m mypy --strict python/limes bench/run.py $(wildcard examples/*.py)
@@ -156,10 +157,12 @@ lint: build functions ## formats, clippy, ruff, types, and the stubs against the
 	$(PY) -m mypy.stubtest limes._native
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	cargo clippy --release --workspace --bins --lib --quiet --manifest-path functions/Cargo.toml -- -D warnings
+	cd guests/unikernel && CARGO_TARGET_DIR=$(TARGET)/unikernel cargo clippy --release --locked --quiet -- -D warnings
 
 format: $(SET_UP) ## put every source into its format
 	cargo fmt --all
 	cargo fmt --all --manifest-path functions/Cargo.toml
+	cargo fmt --all --manifest-path guests/unikernel/Cargo.toml
 	$(VENV)/bin/ruff check --fix --quiet $(PYTHON_FOLDERS)
 	$(VENV)/bin/ruff format $(PYTHON_FOLDERS)
 

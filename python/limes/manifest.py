@@ -249,6 +249,8 @@ class MicroVm(_Strict):
 
     vmm: Literal["auto", "builtin", "firecracker", "qemu"] = "auto"
     """The virtual machine monitor; ``auto`` is the first that works here, in this order."""
+    accelerator: Literal["auto", "tcg", "kvm"] = "auto"
+    """What runs QEMU's machine: KVM, software (``tcg``), or KVM where it works."""
     mode: Literal["auto", "end-to-end", "pre-configured", "snapshot", "reset", "warm"] = "auto"
     """What is done before a request comes; ``auto`` is the fastest that the monitor knows."""
     isolation: Literal["fresh-state", "fresh-process", "reuse"] = "fresh-state"

@@ -14,7 +14,7 @@ _PARTS = Path(__file__).resolve().parent / "_vm"
 def settings() -> dict[str, Any]:
     """What the core is told: files of the package, programs of the environment or on PATH, and the budget.
 
-    ``LIMES_UNIKERNEL``, ``LIMES_VMM``, ``LIMES_FIRECRACKER``, ``LIMES_QEMU`` and
+    ``LIMES_UNIKERNEL``, ``LIMES_VMM``, ``LIMES_FIRECRACKER``, ``LIMES_JAILER``, ``LIMES_QEMU`` and
     ``LIMES_VHOST_DEVICE_VSOCK`` name files instead; ``LIMES_MICROVM_MEMORY`` is what all machines may take
     together, such as ``8GiB``, by default three quarters of what is available.
     """
@@ -25,6 +25,8 @@ def settings() -> dict[str, Any]:
         "qemu": os.environ.get("LIMES_QEMU") or shutil.which("qemu-system-x86_64"),
         "vhost_vsock": os.environ.get("LIMES_VHOST_DEVICE_VSOCK") or shutil.which("vhost-device-vsock"),
     }
+    if firecracker := found["firecracker"]:
+        found["jailer"] = os.environ.get("LIMES_JAILER") or _jailer(Path(firecracker))
     if memory := os.environ.get("LIMES_MICROVM_MEMORY"):
         from limes.units import parse_size
 
@@ -35,3 +37,11 @@ def settings() -> dict[str, Any]:
 
             raise InvalidArgument(f"LIMES_MICROVM_MEMORY: {error}", operation="start engine") from None
     return found
+
+
+def _jailer(firecracker: Path) -> str | None:
+    """Firecracker's jailer: beside it, as in its releases, or on PATH."""
+    beside = firecracker.with_name(firecracker.name.replace("firecracker", "jailer", 1))
+    if beside != firecracker and os.access(beside, os.X_OK):
+        return str(beside)
+    return shutil.which("jailer")

@@ -79,6 +79,32 @@ def test_calls_at_once_get_machines_of_their_own(runtime: Runtime, builtin: str)
         assert [result.output for result in threads.map(echo.run, questions)] == questions
 
 
+def test_500_machines_at_once_all_answer(
+    cache_dir: Path, builtin: str, monkeypatch: pytest.MonkeyPatch, children: Callable[[], list[int]]
+) -> None:
+    available = next(
+        int(line.split()[1]) >> 20
+        for line in Path("/proc/meminfo").read_text().splitlines()
+        if line.startswith("MemAvailable")
+    )
+    if available < 8:
+        pytest.skip(f"{available} GiB of memory are available; 500 machines are given 8")
+    # What they may use, which is more than there is; what they do use is a fraction.
+    monkeypatch.setenv("LIMES_MICROVM_MEMORY", "64GiB")
+    runtime = Runtime(cache_dir)
+    limits = {"memory": "16MiB", "concurrency": 500, "timeout": "120s"}
+    sleep = runtime.load(guest_path("sleep"), sandbox="microvm", microvm=FRESH, **limits)
+    before = len(children())
+    running = [sleep.start("600000") for _ in range(500)]
+    eventually(lambda: len(children()) - before >= 500, "500 machines", seconds=90)
+    for invocation in running:
+        invocation.stop()
+    echo = runtime.load(guest_path("run_echo"), sandbox="microvm", microvm=FRESH, **limits)
+    questions = [str(number) for number in range(500)]
+    started = [echo.start(question) for question in questions]
+    assert [invocation.result(120).output for invocation in started] == questions
+
+
 def test_memory_of_machines_is_counted_before_one_is_started(
     cache_dir: Path, builtin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """What every monitor does, in each of its modes."""
 
 import json
+from pathlib import Path
 
 import pytest
 from tests.conftest import guest_path
@@ -27,11 +28,36 @@ def test_a_handler_answers_on_every_monitor(runtime: Runtime, vmm: str) -> None:
     assert handler.http("POST", "/x?y", (), body).body == body
 
 
-def test_random_bytes_differ_between_machines_of_one_snapshot(runtime: Runtime, vmm: str) -> None:
-    mode = {"vmm": vmm, "mode": "snapshot"}
-    random = runtime.load(guest_path("random"), sandbox="microvm", microvm=mode)
+@pytest.mark.parametrize("mode", ["snapshot", "reset"])
+def test_random_bytes_differ_between_machines_of_one_snapshot(runtime: Runtime, vmm: str, mode: str) -> None:
+    if mode not in MODES[vmm]:
+        pytest.skip(f"{vmm} has no mode {mode}")
+    random = runtime.load(guest_path("random"), sandbox="microvm", microvm={"vmm": vmm, "mode": mode})
     drawn = [json.loads(random.run().output)["bytes"] for _ in range(10)]
     assert len(set(drawn)) == len(drawn)
+
+
+@pytest.mark.parametrize("mode", ["end-to-end", "snapshot"])
+@pytest.mark.parametrize("accelerator", ["tcg", "kvm", "auto"])
+def test_qemu_runs_on_what_was_asked_for(
+    runtime: Runtime, problems: dict[str, str], accelerator: str, mode: str
+) -> None:
+    if problem := problems["qemu"]:
+        pytest.skip(f"no microVM on qemu: {problem}")
+    if accelerator == "kvm" and (problem := problems["builtin"]):
+        pytest.skip(f"no KVM: {problem}")
+    machine = {"vmm": "qemu", "accelerator": accelerator, "mode": mode}
+    hello = runtime.load(guest_path("hello"), sandbox="microvm", microvm=machine)
+    assert hello.run("Ada").output == "Hello, Ada!"
+
+
+def test_what_was_found_out_about_monitors_is_kept_for_the_next_process(
+    cache_dir: Path, builtin: str
+) -> None:
+    Runtime(cache_dir).load(guest_path("hello"), sandbox="microvm", microvm={"vmm": builtin})
+    kept = cache_dir / "monitors.json"
+    assert any(name.startswith("builtin") for name in json.loads(kept.read_text())["monitors"])
+    assert kept.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_timeout_ends_the_machine_on_every_monitor(runtime: Runtime, vmm: str) -> None:

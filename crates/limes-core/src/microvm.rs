@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub struct MicroVm {
     /// Which virtual machine monitor. Default: the first that works here of built-in, Firecracker, QEMU.
     pub vmm: Vmm,
+    /// What runs QEMU's machine. Default: KVM where it works.
+    pub accelerator: Accelerator,
     /// What is done before a request comes. Default: the fastest that the monitor knows.
     pub mode: Mode,
     /// What a request shares with the one before it. Default: nothing of the machine's state.
@@ -77,6 +79,19 @@ named! {
         Firecracker = "firecracker",
         /// QEMU's machine `microvm`; by software where there is no KVM.
         Qemu = "qemu",
+    }
+}
+
+named! {
+    /// What runs the machine of QEMU; the other monitors have KVM only.
+    Accelerator {
+        /// KVM where QEMU boots the unikernel with it, software elsewhere.
+        #[default]
+        Auto = "auto",
+        /// Software: the machine is emulated, at a fraction of the speed.
+        Tcg = "tcg",
+        /// Hardware virtualisation.
+        Kvm = "kvm",
     }
 }
 

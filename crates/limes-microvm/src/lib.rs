@@ -18,6 +18,7 @@ mod driver;
 mod function;
 mod image;
 mod input;
+mod known;
 mod outcome;
 mod pool;
 mod program;

@@ -8,12 +8,13 @@ use crate::driver::qemu::Qemu;
 use crate::driver::{Boot, Door, Driver, Extras};
 use crate::function::MicroVmFunction;
 use crate::image::{ImageFunction, Machines};
+use crate::known::{Known, identity};
 use crate::pool::{Loading, Parts, Pool, Pools};
 use crate::program::Program;
 use limes_channel::machine::OVERHEAD;
 use limes_core::{
-    Error, ErrorKind, FunctionSpec, Grants, Image, Limits, MicroVm, Prepared, Protocol, Result, Sandbox,
-    SandboxKind, Timing, Vmm,
+    Accelerator, Error, ErrorKind, FunctionSpec, Grants, Image, Limits, MicroVm, Prepared, Protocol, Result,
+    Sandbox, SandboxKind, Timing, Vmm,
 };
 use limes_wasm::{WasmSandbox, read_component};
 use parking_lot::Mutex;
@@ -53,6 +54,10 @@ pub struct Settings {
     pub qemu: Option<PathBuf>,
     /// The program vhost-device-vsock, for images on QEMU that talk through vsock; `None` when there is none.
     pub vhost_vsock: Option<PathBuf>,
+    /// Firecracker's jailer; `None` when there is none. Only root can use it.
+    pub jailer: Option<PathBuf>,
+    /// Where it is kept from one process to the next which monitors work; `None` keeps it nowhere.
+    pub known: Option<PathBuf>,
     /// Bytes that all machines may take together; `None` is three quarters of what the system has available at the start.
     pub memory: Option<u64>,
     /// Where folders for sockets and snapshots are made; `None` is the system's folder for temporary files.
@@ -70,6 +75,8 @@ pub struct Probed {
     pub took: u64,
     /// Why it does not work, and what to do; empty when it does.
     pub problem: String,
+    /// What else there is to say of one that works; mostly empty.
+    pub note: String,
 }
 
 /// Runs components in virtual machines of their own.
@@ -82,12 +89,13 @@ pub struct MicroVmSandbox {
     found: OnceLock<Found>,
     /// The monitor that `auto` came to.
     chosen: Mutex<Option<Vmm>>,
+    known: Known,
 }
 
 struct Found {
     folder: Arc<Folder>,
     background: Background,
-    drivers: Mutex<Vec<(Vmm, Arc<dyn Driver>)>>,
+    drivers: Mutex<Vec<((Vmm, bool), Arc<dyn Driver>)>>,
 }
 
 /// The thread for what no request waits for. Dropped, it does not wait.
@@ -107,6 +115,7 @@ impl MicroVmSandbox {
         let memory = settings.memory.unwrap_or_else(|| available_memory() / 4 * 3);
         Self {
             wasm,
+            known: Known::new(settings.known.clone()),
             settings,
             budget: Budget::new(memory),
             pools: Arc::default(),
@@ -185,45 +194,62 @@ impl MicroVmSandbox {
             write(&path, bytes).map(|()| path)
         };
         let own_kernel = program.kernel.as_ref().map(|bytes| kept("kernel", bytes)).transpose()?;
+        // What another kernel does says nothing about the monitor.
+        let tells = own_kernel.is_none();
         let kernel = own_kernel.unwrap_or_else(|| self.settings.unikernel.clone());
         let initrd = program.artifact.as_ref().map(|bytes| kept("artifact", bytes)).transpose()?;
         let artifact_bytes = program.artifact.map_or(0, |bytes| bytes.len() as u64);
         let chosen = *self.chosen.lock();
-        let candidates: Vec<Vmm> = match (settings.vmm, chosen) {
-            (Vmm::Auto, Some(chosen)) => vec![chosen],
-            (Vmm::Auto, None) => vec![Vmm::Builtin, Vmm::Firecracker, Vmm::Qemu],
-            (vmm, _) => vec![vmm],
-        };
+        let candidates = self.candidates(settings.vmm, chosen);
         let (vmm, pool) = first_that_works(&candidates, |vmm| {
-            let driver = self.driver(vmm)?;
-            let own = if vmm == Vmm::Builtin { OVERHEAD } else { OVERHEAD + FIRMWARE };
-            let least = limits.memory.saturating_add(own).saturating_add(artifact_bytes);
-            let memory = settings.memory.unwrap_or(least).next_multiple_of(2 << 20);
-            let boot = Boot { kernel: kernel.clone(), initrd: initrd.clone(), memory, extras: None };
-            let parts = Parts {
-                template: driver.template(boot)?,
-                driver,
-                loading: Loading {
-                    contract: program.contract,
-                    export: program.export.clone(),
-                    limits: limits.clone(),
-                    args: [name.to_owned()].into_iter().chain(grants.args.iter().cloned()).collect(),
-                    env: grants.env.clone().into_iter().collect(),
-                    tsc_hz: tsc_hz(),
-                },
-                settings: settings.clone(),
-                memory,
-                budget: self.budget.clone(),
-                all: self.pools.clone(),
-                background: self.background(found)?,
-                place: place.clone(),
-            };
-            self.background(found)?.block_on(Pool::new(parts)).map(|pool| (vmm, pool))
+            let kvm = self.has_kvm(vmm, settings.accelerator);
+            let made = self.driver(vmm, kvm).and_then(|driver| {
+                let own = if vmm == Vmm::Builtin { OVERHEAD } else { OVERHEAD + FIRMWARE };
+                let least = limits.memory.saturating_add(own).saturating_add(artifact_bytes);
+                let memory = settings.memory.unwrap_or(least).next_multiple_of(2 << 20);
+                let boot = Boot { kernel: kernel.clone(), initrd: initrd.clone(), memory, extras: None };
+                let parts = Parts {
+                    template: driver.template(boot)?,
+                    driver,
+                    loading: Loading {
+                        contract: program.contract,
+                        export: program.export.clone(),
+                        limits: limits.clone(),
+                        args: [name.to_owned()].into_iter().chain(grants.args.iter().cloned()).collect(),
+                        env: grants.env.clone().into_iter().collect(),
+                        tsc_hz: tsc_hz(),
+                    },
+                    settings: settings.clone(),
+                    memory,
+                    budget: self.budget.clone(),
+                    all: self.pools.clone(),
+                    background: self.background(found)?,
+                    place: place.clone(),
+                };
+                self.background(found)?.block_on(Pool::new(parts))
+            });
+            if tells {
+                self.learn(vmm, kvm, &made);
+            }
+            made.map(|pool| (vmm, pool))
         })?;
         if settings.vmm == Vmm::Auto {
             self.chosen.lock().get_or_insert(vmm);
         }
         Ok(pool)
+    }
+
+    /// Remembers whether a monitor works, where `made` tells.
+    fn learn<T>(&self, vmm: Vmm, kvm: bool, made: &Result<T>) {
+        let works = match made {
+            Ok(_) => true,
+            Err(error) if error.kind() == ErrorKind::Unavailable => false,
+            Err(_) => return,
+        };
+        let key = self.key(vmm, kvm);
+        if self.known.works(&key) != Some(works) {
+            self.known.remember(key, works);
+        }
     }
 
     /// Takes a kernel, and what `image` says of it, to something that can be invoked.
@@ -262,7 +288,7 @@ impl MicroVmSandbox {
             };
             let boot = Boot { kernel: path.clone(), initrd: None, memory, extras: Some(extras) };
             let parts = crate::image::Parts {
-                template: self.driver(vmm)?.template(boot)?,
+                template: self.driver(vmm, self.has_kvm(vmm, settings.accelerator))?.template(boot)?,
                 door,
                 settings: settings.clone(),
                 memory,
@@ -284,6 +310,48 @@ impl MicroVmSandbox {
         Ok(Prepared { function: Arc::new(function), timing })
     }
 
+    /// The monitors to try, in their order: for `auto` those not known to fail, or all where that leaves none.
+    fn candidates(&self, asked: Vmm, chosen: Option<Vmm>) -> Vec<Vmm> {
+        const ALL: [Vmm; 3] = [Vmm::Builtin, Vmm::Firecracker, Vmm::Qemu];
+        match (asked, chosen) {
+            (Vmm::Auto, Some(chosen)) => vec![chosen],
+            (Vmm::Auto, None) => {
+                let fails = |vmm: &Vmm| self.known.works(&self.key(*vmm, *vmm != Vmm::Qemu)) == Some(false);
+                let hopeful: Vec<Vmm> = ALL.into_iter().filter(|vmm| !fails(vmm)).collect();
+                if hopeful.is_empty() { ALL.to_vec() } else { hopeful }
+            }
+            (vmm, _) => vec![vmm],
+        }
+    }
+
+    /// By what a monitor is remembered: itself, and the files that its machines are made of.
+    fn key(&self, vmm: Vmm, kvm: bool) -> String {
+        let Settings { builtin, unikernel, firecracker, jailer, qemu, .. } = &self.settings;
+        let programs = match vmm {
+            Vmm::Firecracker => vec![firecracker.as_ref(), jailer.as_ref()],
+            Vmm::Qemu => vec![qemu.as_ref()],
+            Vmm::Builtin | Vmm::Auto => vec![],
+        };
+        let files = programs.into_iter().flatten().chain([builtin, unikernel]);
+        let files: Vec<String> = files.map(|path| identity(path)).collect();
+        format!("{vmm}{} {}", if kvm { "+kvm" } else { "" }, files.join(" "))
+    }
+
+    /// Whether a monitor is to use KVM. Only QEMU has a choice; where that is to be found out, and is not known, by booting the
+    /// unikernel with it.
+    fn has_kvm(&self, vmm: Vmm, accelerator: Accelerator) -> bool {
+        match accelerator {
+            _ if vmm != Vmm::Qemu => true,
+            Accelerator::Kvm => true,
+            Accelerator::Tcg => false,
+            Accelerator::Auto => self.known.works(&self.key(Vmm::Qemu, true)).unwrap_or_else(|| {
+                self.settings.qemu.is_some()
+                    && usable_kvm().is_ok()
+                    && self.boot(Vmm::Qemu, Accelerator::Kvm).is_ok()
+            }),
+        }
+    }
+
     fn background(&self, found: &Found) -> Result<tokio::runtime::Handle> {
         let runtime = found.background.0.as_ref();
         runtime
@@ -291,28 +359,32 @@ impl MicroVmSandbox {
             .ok_or_else(|| Error::new(ErrorKind::Internal, "start microVM", "the sandbox has ended"))
     }
 
-    /// A monitor, looked at once and remembered.
-    fn driver(&self, vmm: Vmm) -> Result<Arc<dyn Driver>> {
+    /// A monitor, looked at once.
+    fn driver(&self, vmm: Vmm, kvm: bool) -> Result<Arc<dyn Driver>> {
         let found = self.found()?;
-        if let Some((_, driver)) = found.drivers.lock().iter().find(|(known, _)| *known == vmm) {
+        if let Some((_, driver)) = found.drivers.lock().iter().find(|(known, _)| *known == (vmm, kvm)) {
             return Ok(driver.clone());
         }
         let folder = found.folder.clone();
         let driver: Arc<dyn Driver> = match vmm {
             Vmm::Firecracker => {
-                Arc::new(Firecracker::new(self.program(&self.settings.firecracker, vmm)?, folder)?)
+                let program = self.program(&self.settings.firecracker, vmm)?;
+                let jailer = self.settings.jailer.clone().filter(|_| rustix::process::geteuid().is_root());
+                Arc::new(Firecracker::new(program, jailer, folder)?)
             }
             Vmm::Qemu => {
-                // Hardware virtualisation is what the other monitors are for; where they do not run it often does not work either.
+                if kvm {
+                    usable_kvm()?;
+                }
                 let vhost_vsock = self.settings.vhost_vsock.clone();
-                Arc::new(Qemu::new(self.program(&self.settings.qemu, vmm)?, folder, false, vhost_vsock)?)
+                Arc::new(Qemu::new(self.program(&self.settings.qemu, vmm)?, folder, kvm, vhost_vsock)?)
             }
             Vmm::Builtin | Vmm::Auto => {
                 usable_kvm()?;
                 Arc::new(Builtin::new(self.settings.builtin.clone()))
             }
         };
-        found.drivers.lock().push((vmm, driver.clone()));
+        found.drivers.lock().push(((vmm, kvm), driver.clone()));
         Ok(driver)
     }
 
@@ -329,23 +401,46 @@ impl MicroVmSandbox {
         Ok(Executable { binary, launcher: self.settings.builtin.clone() })
     }
 
-    /// Boots the unikernel with each monitor and sees whether its function is ready.
+    /// Boots the unikernel with each monitor and sees whether its function is ready. What is found is remembered.
     pub fn probe(&self) -> Vec<Probed> {
         [Vmm::Builtin, Vmm::Firecracker, Vmm::Qemu].into_iter().map(|vmm| self.probe_one(vmm)).collect()
     }
 
     fn probe_one(&self, vmm: Vmm) -> Probed {
-        let limits = Limits { memory: 8 << 20, ..Limits::default() };
-        let settings = MicroVm { vmm, mode: limes_core::Mode::EndToEnd, ..MicroVm::default() };
-        let compiled = Program::of(PROBE.as_bytes(), &self.wasm);
-        let begun = Instant::now();
-        let made = compiled.and_then(|program| {
-            self.pool("probe", program, &Arc::new(limits), &Grants::default(), &settings)
-        });
-        match made {
-            Ok(_) => Probed { vmm, works: true, took: nanos(begun), problem: String::new() },
-            Err(error) => Probed { vmm, works: false, took: 0, problem: error.to_string() },
+        match self.boot(vmm, Accelerator::Tcg) {
+            Ok(took) => Probed { vmm, works: true, took, problem: String::new(), note: self.note(vmm) },
+            Err(error) => {
+                Probed { vmm, works: false, took: 0, problem: error.to_string(), note: String::new() }
+            }
         }
+    }
+
+    /// What a user may want to know of a monitor that works.
+    fn note(&self, vmm: Vmm) -> String {
+        match vmm {
+            Vmm::Firecracker => match &self.settings.jailer {
+                Some(jailer) if rustix::process::geteuid().is_root() => {
+                    format!("in the jail of `{}`", jailer.display())
+                }
+                Some(jailer) => format!("without `{}`, which only root can use", jailer.display()),
+                None => "without a jail: `jailer` is neither beside it nor on PATH".into(),
+            },
+            Vmm::Qemu => match self.boot(vmm, Accelerator::Kvm) {
+                Ok(took) => format!("by software; with KVM after {:.1} ms", took as f64 / 1e6),
+                Err(error) => format!("by software only; with KVM: {error}"),
+            },
+            Vmm::Builtin | Vmm::Auto => String::new(),
+        }
+    }
+
+    /// Nanoseconds from nothing to a function that is ready.
+    fn boot(&self, vmm: Vmm, accelerator: Accelerator) -> Result<u64> {
+        let limits = Limits { memory: 8 << 20, ..Limits::default() };
+        let settings = MicroVm { vmm, accelerator, mode: limes_core::Mode::EndToEnd, ..MicroVm::default() };
+        let program = Program::of(PROBE.as_bytes(), &self.wasm)?;
+        let begun = Instant::now();
+        self.pool("probe", program, &Arc::new(limits), &Grants::default(), &settings)?;
+        Ok(nanos(begun))
     }
 }
 
@@ -420,3 +515,6 @@ fn tsc_hz() -> u64 {
 fn nanos(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

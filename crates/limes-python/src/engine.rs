@@ -51,8 +51,10 @@ impl Engine {
         slots: u32,
         microvm: &str,
     ) -> PyResult<Self> {
-        let microvm: limes_microvm::Settings = from_json("microvm", microvm)?;
-        let settings = Settings { cache_dir: cache_dir.filter(|_| !jit), cache_bytes, slots };
+        let mut microvm: limes_microvm::Settings = from_json("microvm", microvm)?;
+        let cache_dir = cache_dir.filter(|_| !jit);
+        microvm.known = cache_dir.as_ref().map(|cache| cache.join("monitors.json"));
+        let settings = Settings { cache_dir, cache_bytes, slots };
         let sandbox = py.detach(|| WasmSandbox::new(settings)).map_err(|error| raise(&error))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("limes-call")

@@ -35,6 +35,7 @@ def deploy(
     compile: options.Compile = None,
     sandbox: options.Sandbox = None,
     vmm: options.Vmm = None,
+    accelerator: options.Accelerator = None,
     vm_mode: options.VmMode = None,
     home: options.HomeDir = None,
     as_json: options.Json = False,
@@ -48,7 +49,7 @@ def deploy(
     from limes.cli.build import build_first
 
     build_first(file, quiet=as_json)
-    machine = options.sandbox_settings(sandbox, vmm, vm_mode)
+    machine = options.sandbox_settings(sandbox, vmm, vm_mode, accelerator)
     component, chosen_name, configuration = what(file, name, hosts or [], settings, machine)
     if compile is not None:
         configuration["compile"] = compile

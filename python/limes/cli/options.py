@@ -60,6 +60,15 @@ Vmm = Annotated[
         rich_help_panel=_MACHINE,
     ),
 ]
+Accelerator = Annotated[
+    str | None,
+    typer.Option(
+        "--accelerator",
+        metavar="auto|tcg|kvm",
+        help="What runs QEMU's machine: KVM, software (tcg), or KVM where it works.",
+        rich_help_panel=_MACHINE,
+    ),
+]
 VmMode = Annotated[
     str | None,
     typer.Option(
@@ -71,9 +80,12 @@ VmMode = Annotated[
 ]
 
 
-def sandbox_settings(sandbox: str | None, vmm: str | None, mode: str | None) -> dict[str, Any]:
+def sandbox_settings(
+    sandbox: str | None, vmm: str | None, mode: str | None, accelerator: str | None = None
+) -> dict[str, Any]:
     """The settings `sandbox` and `microvm` that options gave; nothing when they gave none."""
-    machine = {name: value for name, value in (("vmm", vmm), ("mode", mode)) if value is not None}
+    given = (("vmm", vmm), ("mode", mode), ("accelerator", accelerator))
+    machine = {name: value for name, value in given if value is not None}
     if sandbox is None and not machine:
         return {}
     return {"sandbox": sandbox or "microvm", "microvm": machine}

@@ -42,6 +42,7 @@ def run(
     timing: Annotated[bool, typer.Option("--timing", help="What each phase took, on stderr.")] = False,
     sandbox: options.Sandbox = None,
     vmm: options.Vmm = None,
+    accelerator: options.Accelerator = None,
     vm_mode: options.VmMode = None,
     cache_dir: options.CacheDir = None,
     as_json: options.Json = False,
@@ -58,7 +59,7 @@ def run(
     """
     arguments = args or []
     runtime = Runtime(cache_dir, jit=jit)
-    machine = options.sandbox_settings(sandbox, vmm, vm_mode)
+    machine = options.sandbox_settings(sandbox, vmm, vm_mode, accelerator)
     component, chosen = _component(file, settings, machine, as_json=as_json)
     if compile is not None:
         chosen["compile"] = compile

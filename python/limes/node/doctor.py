@@ -82,7 +82,7 @@ def examine(home: Path, cache_dir: Path) -> Report:
         lambda: check_directory("home", home),
         lambda: check_directory("cache", cache_dir),
     ]
-    return Report([*(check() for check in checks), *check_microvms()])
+    return Report([*(check() for check in checks), *check_microvms(cache_dir)])
 
 
 def check_kernel() -> Check:
@@ -213,15 +213,21 @@ def _kvm_advice(number: int | None) -> str:
     return f"use a machine with hardware virtualisation ({needed})"
 
 
-def check_microvms() -> list[Check]:
-    """Which monitors run the unikernel: each boots it once, to a function that is ready."""
+def check_microvms(cache_dir: Path) -> list[Check]:
+    """Which monitors run the unikernel: each boots it once, to a function that is ready.
+
+    What is found is kept in `cache_dir`, where it tells ``vmm = "auto"`` which to take.
+    """
     from limes.runtime import Runtime
 
     checks = []
-    for probed in json.loads(Runtime(cache=False).engine.microvms()):
+    for probed in json.loads(Runtime(cache_dir).engine.microvms()):
         name = f"microVM: {probed['vmm']}"
         if probed["works"]:
-            checks.append(Check(name, "ok", f"a function was ready after {probed['took'] / 1e6:.1f} ms"))
+            note = f", {probed['note']}" if probed["note"] else ""
+            checks.append(
+                Check(name, "ok", f"a function was ready after {probed['took'] / 1e6:.1f} ms{note}")
+            )
         else:
             advice = 'only functions with sandbox = "microvm" need one, and one is enough'
             checks.append(Check(name, "warn", probed["problem"], advice))

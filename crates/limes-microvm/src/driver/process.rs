@@ -78,8 +78,25 @@ fn sweep(base: &Path) {
             Ok(lock) => lock.try_lock().is_ok(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
+        if abandoned {
+            end_jailed(&entry.path());
+        }
         if abandoned && let Err(error) = std::fs::remove_dir_all(entry.path()) {
             tracing::debug!(folder = %entry.path().display(), %error, "cannot sweep a folder of machines");
+        }
+    }
+}
+
+/// Ends processes that live in a root of their own below `folder`: a process that changes its user, as in a jail, does not end with its owner.
+fn end_jailed(folder: &Path) {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return };
+    for process in processes.flatten() {
+        let number = process.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        let root = std::fs::read_link(process.path().join("root"));
+        if let (Some(number), Ok(root)) = (number, root)
+            && root.starts_with(folder)
+        {
+            let _ = rustix::process::kill_process(number, rustix::process::Signal::KILL);
         }
     }
 }
@@ -100,12 +117,12 @@ impl Place {
     }
 }
 
-/// Copies an image's root drive into a machine's folder: what the machine writes there is gone with it.
+/// Copies an image's root drive to `to`, in a machine's folder: what the machine writes there is gone with it.
 ///
 /// # Errors
 /// It cannot be read, or the folder takes no more.
-pub(super) async fn copy_drive(drive: &Path, place: &Place) -> Result<()> {
-    let (from, to) = (drive.to_owned(), place.join(DRIVE));
+pub(super) async fn copy_drive(drive: &Path, to: PathBuf) -> Result<()> {
+    let from = drive.to_owned();
     let copied = tokio::task::spawn_blocking(move || std::fs::copy(from, to));
     let copied = copied.await.map_err(io::Error::other).and_then(|copied| copied);
     copied.map(drop).map_err(|error| {

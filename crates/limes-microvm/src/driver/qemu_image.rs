@@ -74,7 +74,7 @@ impl Images {
         let failed = |error: io::Error| unavailable("cannot listen for a machine".into()).from_source(error);
         let place = self.setup.folder.place().map_err(failed)?;
         if let Some(drive) = &extras.drive {
-            copy_drive(drive, &place).await?;
+            copy_drive(drive, place.join(DRIVE)).await?;
         }
         let listener = UnixListener::bind(place.join(VSOCK_PORT)).map_err(failed)?;
         let vsock = match extras.door {

@@ -108,3 +108,55 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
 fn rule(argument: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompRule, BackendError> {
     SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, is, value)?])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Pid, Signal, WaitOptions, waitpid};
+
+    /// How a process ends that is jailed as a machine's is and then does `what`: the signal that killed it, or its exit code.
+    fn jailed(what: fn() -> bool) -> Result<Signal, i32> {
+        // SAFETY: the child makes system calls and ends; it returns to nothing of the parent's.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let done = enclose().and_then(|()| restrict()).is_ok() && what();
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(i32::from(!done)) };
+        }
+        let (_, status) = waitpid(Pid::from_raw(child), WaitOptions::empty()).unwrap().unwrap();
+        match status.terminating_signal().and_then(Signal::from_named_raw) {
+            Some(signal) => Ok(signal),
+            None => Err(status.exit_status().unwrap()),
+        }
+    }
+
+    #[test]
+    fn what_a_machine_needs_is_permitted() {
+        assert_eq!(jailed(|| Vec::<u8>::with_capacity(1 << 20).capacity() > 0), Err(0));
+    }
+
+    #[test]
+    fn a_jailed_process_opens_no_file_makes_no_socket_and_starts_nothing() {
+        let forbidden: [(&str, fn() -> bool); 7] = [
+            ("open a file", || std::fs::File::open("/etc/hostname").is_ok()),
+            ("make a socket", || std::net::UdpSocket::bind("127.0.0.1:0").is_ok()),
+            // SAFETY of these: they are never carried out.
+            ("fork", || unsafe { libc::fork() } >= 0),
+            (
+                "run a program",
+                || unsafe { libc::execve(c"/bin/true".as_ptr(), std::ptr::null(), std::ptr::null()) } == 0,
+            ),
+            ("look at another process", || unsafe { libc::ptrace(libc::PTRACE_ATTACH, 1, 0, 0) } == 0),
+            ("kill another process", || unsafe { libc::kill(1, 0) } == 0),
+            ("make memory executable", || {
+                let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+                let wanted = libc::PROT_READ | libc::PROT_EXEC;
+                // SAFETY: a new mapping disturbs nobody.
+                unsafe { libc::mmap(std::ptr::null_mut(), 4096, wanted, flags, -1, 0) != libc::MAP_FAILED }
+            }),
+        ];
+        for (what, attempt) in forbidden {
+            assert_eq!(jailed(attempt), Ok(Signal::SYS), "{what}");
+        }
+    }
+}

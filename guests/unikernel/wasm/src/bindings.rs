@@ -2,8 +2,8 @@
 #![allow(missing_docs, reason = "generated; the interfaces say what they are")]
 
 use crate::host::Host;
-use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::Engine;
+use wasmtime::component::{Component, HasSelf, Linker};
 
 wasmtime::component::bindgen!({
     path: "../../../wit/wasi-0.2",

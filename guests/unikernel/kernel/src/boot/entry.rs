@@ -1,8 +1,14 @@
 //! The ways in of other VMMs: the 64-bit entry of Linux (Firecracker) and PVH (QEMU). Ring 0 is what is in this file.
 //!
 //! The page tables are laid when the kernel is linked, since everything but the artifact has its place: text may be executed, constants read, and data
-//! written; the tables themselves are not for ring 3. Ring 0 marks where the artifact is, and leaves for good.
+//! written. Ring 0 leaves at once and comes back for two things: to take the tables away from ring 3, once that has marked the artifact in them (see
+//! `tables`), and to hand ring 3 an exception of its own (see `fault`). It does little, since where there is no hardware assistance it is interpreted, an
+//! instruction at a time. There `int` does not work either, so ring 3 asks by an invalid instruction, at the one address where that is no fault.
+//!
+//! There are no interrupts, and so a machine that waits does not sleep: `hlt` would need both interrupt controllers set up and a handler that
+//! acknowledges them, all of it in ring 0. What is kept waiting between calls on these VMMs is not running: not yet started, or a file.
 
+use super::fault;
 use super::machine::{self, LINUX, PVH};
 use core::arch::global_asm;
 
@@ -15,6 +21,17 @@ global_asm!(
     ".popsection",
 
     ".pushsection .tables, \"aw\", @progbits",
+    // The task state: the stack of ring 0, and which ports ring 3 may use: none, or those below 0x400 where the linker script says so.
+    ".global boot_task",
+    "boot_task: .long 0",
+    ".quad boot_stack_top",
+    ".fill 90, 1, 0",
+    ".word ring3_ports",
+    ".fill 128, 1, 0",
+    ".byte 0xff",
+    ".balign 16",
+    ".fill 64, 8, 0",
+    "boot_stack_top:",
     ".balign 4096",
     // Accessed, user, writable, present.
     "boot_pml4: .quad boot_pdpt + 0x27",
@@ -28,23 +45,113 @@ global_asm!(
     ".quad 0x8000000000000065 + page",
     ".set page, page + 0x1000",
     ".endr",
-    // Pages of 2 MiB: text, constants, data, these tables, and from there on memory and devices.
+    // Pages of 2 MiB: text, constants, data, these tables until they are taken away, and from there on memory and devices.
+    ".global boot_pd, boot_edges",
     "boot_pd: .quad boot_low + 0x27",
     ".quad 0x2000e5",
     ".quad 0x80000000004000e5",
     ".quad 0x80000000006000e7",
-    ".quad 0x80000000008000e3",
+    ".quad 0x80000000008000e7",
     ".set page, 0xa00000",
     ".rept 2043",
     ".quad 0x80000000000000e7 + page",
     ".set page, page + 0x200000",
     ".endr",
+    // For the two large pages that are executable in part.
+    "boot_edges: .fill 1024, 8, 0",
     "boot_gdt: .quad 0",
     // Ring 0: 64-bit code, data; ring 3: data, 64-bit code.
     ".quad 0x00af9b000000ffff, 0x00cf93000000ffff, 0, 0",
     ".quad 0x00cff3000000ffff, 0x00affb000000ffff",
-    "boot_gdt_pointer: .word 55",
+    // The task state, at 0x800000.
+    ".quad 0x00008980000000e8, 0",
+    "boot_gdt_pointer: .word 71",
     ".quad boot_gdt",
+    // Exceptions, each of which leads to 16 bytes of its own from 0x200000 on.
+    "boot_idt:",
+    ".set vector, 0",
+    ".rept 32",
+    ".quad 0x00208e0000080000 + vector * 16, 0",
+    ".set vector, vector + 1",
+    ".endr",
+    "boot_idt_pointer: .word 32 * 16 - 1",
+    ".quad boot_idt",
+    "boot_no_idt: .word 0",
+    ".quad 0",
+    ".popsection",
+
+    ".pushsection .faults, \"ax\"",
+    ".global boot_faults",
+    "boot_faults:",
+    ".set vector, 0",
+    ".rept 32",
+    ".balign 16",
+    // Where the processor pushes no error code, a zero; then the number. As bytes: a name would be taken for an address.
+    ".if (0x60227d00 >> vector) & 1",
+    ".else",
+    ".byte 0x6a, 0",
+    ".endif",
+    ".byte 0x6a, vector",
+    "jmp boot_fault",
+    ".set vector, vector + 1",
+    ".endr",
+    "boot_fault:",
+    "cmp qword ptr [rsp + 16], offset boot_seal",
+    "jne 3f",
+    // The tables are no longer for ring 3.
+    "mov byte ptr [boot_pd + 32], 0xe3",
+    "push rax",
+    "mov rax, cr3",
+    "mov cr3, rax",
+    "pop rax",
+    "add rsp, 16",
+    "add qword ptr [rsp], 2",
+    "iretq",
+    "3:",
+    // A fault of the one that reports faults.
+    "cmp byte ptr [boot_faulted], 0",
+    "jne 4f",
+    "mov byte ptr [boot_faulted], 1",
+    "mov [boot_registers], rax",
+    "mov [boot_registers + 8], rbx",
+    "mov [boot_registers + 16], rcx",
+    "mov [boot_registers + 24], rdx",
+    "mov [boot_registers + 32], rsi",
+    "mov [boot_registers + 40], rdi",
+    "mov [boot_registers + 48], rbp",
+    "mov [boot_registers + 56], r8",
+    "mov [boot_registers + 64], r9",
+    "mov [boot_registers + 72], r10",
+    "mov [boot_registers + 80], r11",
+    "mov [boot_registers + 88], r12",
+    "mov [boot_registers + 96], r13",
+    "mov [boot_registers + 104], r14",
+    "mov [boot_registers + 112], r15",
+    "pop rax",
+    "mov [boot_registers + 120], rax",
+    "pop rax",
+    "mov [boot_registers + 128], rax",
+    "mov rax, [rsp]",
+    "mov [boot_registers + 136], rax",
+    "mov rax, [rsp + 24]",
+    "mov [boot_registers + 144], rax",
+    "mov rax, cr2",
+    "mov [boot_registers + 152], rax",
+    // Back to ring 3, on an empty stack.
+    "mov rax, offset boot_report",
+    "mov [rsp], rax",
+    "mov qword ptr [rsp + 16], 2",
+    "mov rax, offset stack_top",
+    "mov [rsp + 24], rax",
+    "iretq",
+    "4: lidt [boot_no_idt]",
+    "ud2",
+    ".popsection",
+
+    ".pushsection .boot, \"ax\"",
+    ".global boot_seal",
+    "boot_seal: ud2",
+    "ret",
     ".popsection",
 
     ".pushsection .boot, \"ax\"",
@@ -97,26 +204,15 @@ global_asm!(
 
     // rdi: which way; rsi: what the VMM says; rcx, rdx: the artifact.
     "boot_leave:",
-    "mov rax, rcx",
-    "shr rax, 21",
-    "lea r8, [rcx + rdx + 0x1fffff]",
-    "shr r8, 21",
-    "2:",
-    "cmp rax, r8",
-    "jae 3f",
-    "mov r9, rax",
-    "shl r9, 21",
-    "or r9, 0xe5",
-    "mov [boot_pd + rax * 8], r9",
-    "inc rax",
-    "jmp 2b",
-    "3:",
+    "lidt [boot_idt_pointer]",
     "mov eax, 0x10620",
     "mov cr4, rax",
     "mov eax, 0x80050033",
     "mov cr0, rax",
     "mov eax, offset boot_pml4",
     "mov cr3, rax",
+    "mov eax, 0x38",
+    "ltr ax",
     "mov rsp, offset stack_top",
     "push 0x2b",
     "push offset stack_top",
@@ -128,8 +224,13 @@ global_asm!(
     "xor ebp, ebp",
     "call {start}",
     "ud2",
+    "boot_report:",
+    "xor ebp, ebp",
+    "call {report}",
+    "ud2",
     ".popsection",
     pvh = const PVH,
     linux = const LINUX,
     start = sym machine::start,
+    report = sym fault::report,
 );

@@ -1,6 +1,6 @@
 //! What another VMM says about its machine, and where its devices are.
 
-use super::virtio;
+use super::{fault, tables, virtio};
 use crate::single::Single;
 use core::ops::Range;
 
@@ -10,8 +10,6 @@ pub(super) const PVH: u32 = 2;
 
 /// Memory that is used ends here at the latest: devices follow.
 const LIMIT: u64 = 0xc000_0000;
-
-const LARGE: usize = 2 << 20;
 
 /// The first of QEMU's places for virtio devices, the distance between them, and how many there are.
 const QEMU_DEVICES: (usize, usize, usize) = (0xfeb0_0000, 0x200, 24);
@@ -29,9 +27,9 @@ pub(super) extern "C" fn start(way: u32, info: *const u8, length: usize, artifac
         let (first, step, count) = if way == PVH { QEMU_DEVICES } else { command_line_device(arguments) };
         *DEVICES.get() = first..first + step * count;
         *STEP.get() = step;
-        // The artifact's large pages may be executed, so nothing else is in them.
-        let arena = if length == 0 { end } else { end.min(artifact / LARGE * LARGE) };
         let artifact = if length == 0 { end..end } else { artifact..artifact + length };
+        fault::set_artifact(&artifact);
+        let arena = tables::protect(&artifact).min(end);
         super::run(arena, artifact, arguments, || virtio::find())
     }
 }

@@ -4,7 +4,9 @@
 pub mod card;
 mod device;
 mod entry;
+mod fault;
 mod machine;
+mod tables;
 mod virtio;
 mod vmm;
 
@@ -45,6 +47,7 @@ unsafe fn run(
 
 /// Stops the machine: nothing else is left to do.
 pub(crate) fn halt() -> ! {
+    fault::give_up();
     // SAFETY: an instruction that never is one: without anybody to take the fault the machine shuts down.
     unsafe { core::arch::asm!("ud2", options(noreturn)) }
 }

@@ -1,8 +1,10 @@
 //! Firecracker: its HTTP API on a unix socket, its vsock as the channel.
 
 mod api;
+mod cell;
 
 use self::api::Api;
+use self::cell::Cell;
 use super::console::Console;
 use super::network::{Addresses, DEVICE, GUEST_MAC, Network};
 use super::process::{DRIVE, Executable, Folder, Place, Process, copy_drive};
@@ -11,6 +13,7 @@ use super::{Boot, Configured, Door, Driver, Extras, Monitor, Phases, Purpose, Sn
 use crate::channel::{Channel, Link};
 use limes_core::{BoxFuture, Error, ErrorKind, Mode, Phase, Result, Vmm};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpStream, UnixListener};
@@ -22,6 +25,8 @@ const PORT: u32 = 1234;
 const VSOCK: &str = "vsock";
 const API: &str = "api";
 const CONFIG: &str = "machine.json";
+const STATE: &str = "state";
+const MEMORY: &str = "memory";
 
 /// How long the process may take to open its API.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,15 +47,17 @@ pub(crate) struct Firecracker {
 
 struct Setup {
     program: Executable,
+    /// Firecracker's own jailer, where it is to be used.
+    jailer: Option<PathBuf>,
     folder: Arc<Folder>,
 }
 
 impl Firecracker {
-    /// Takes a binary after looking at its version.
+    /// Takes a binary after looking at its version. Its processes are started through `jailer` if there is one, which takes root.
     ///
     /// # Errors
     /// It does not run, or is too old.
-    pub fn new(program: Executable, folder: Arc<Folder>) -> Result<Self> {
+    pub fn new(program: Executable, jailer: Option<PathBuf>, folder: Arc<Folder>) -> Result<Self> {
         let binary = program.binary.display();
         let text = program
             .version()
@@ -65,7 +72,7 @@ impl Firecracker {
                 "`{binary}` says `{line}`; Firecracker {major}.{minor} or later is needed"
             )));
         }
-        Ok(Self { setup: Arc::new(Setup { program, folder }) })
+        Ok(Self { setup: Arc::new(Setup { program, jailer, folder }) })
     }
 }
 
@@ -94,13 +101,14 @@ struct Images {
 
 impl Images {
     /// The machine, each part by the path of the API that takes it and by its name in a file of all of them.
-    fn parts(&self) -> Vec<(&'static str, &'static str, Value)> {
+    fn parts(&self, cell: &Cell) -> Result<Vec<(&'static str, &'static str, Value)>> {
         let extras = self.boot.extras.as_ref();
         let memory = self.boot.memory.div_ceil(1 << 20);
         let arguments = extras.map(|extras| Addresses::TAP.fill(&extras.arguments)).unwrap_or_default();
-        let mut source = json!({ "kernel_image_path": self.boot.kernel, "boot_args": arguments });
+        let kernel = cell.give(&self.boot.kernel, "kernel")?;
+        let mut source = json!({ "kernel_image_path": kernel, "boot_args": arguments });
         if let Some(initrd) = &self.boot.initrd {
-            source["initrd_path"] = json!(initrd);
+            source["initrd_path"] = json!(cell.give(initrd, "artifact")?);
         }
         let mut parts = vec![
             ("/machine-config", "machine-config", json!({ "vcpu_count": 1, "mem_size_mib": memory })),
@@ -119,7 +127,7 @@ impl Images {
             }
             _ => ("/vsock", "vsock", json!({ "guest_cid": 3, "uds_path": VSOCK })),
         });
-        parts
+        Ok(parts)
     }
 }
 
@@ -130,9 +138,10 @@ impl Template for Images {
             let mut running = Running::serve(&self.setup, extras, &phases).await?;
             let begun = Instant::now();
             if let Some(drive) = extras.and_then(|extras| extras.drive.as_deref()) {
-                copy_drive(drive, &running.place).await?;
+                copy_drive(drive, running.cell.join(DRIVE)).await?;
+                running.cell.own(DRIVE)?;
             }
-            for (path, _, part) in self.parts() {
+            for (path, _, part) in self.parts(&running.cell)? {
                 running.api()?.request("PUT", path, &part).await?;
             }
             phases.record(Phase::Create, begun.elapsed());
@@ -144,21 +153,21 @@ impl Template for Images {
     fn run(&self, phases: Phases) -> BoxFuture<'_, Result<(Channel, Box<dyn Monitor>, Instant)>> {
         Box::pin(async move {
             let begun = Instant::now();
-            let (place, listener) = self.setup.listen()?;
+            let (cell, listener) = self.setup.listen()?;
             let mut machine: serde_json::Map<_, _> =
-                self.parts().into_iter().map(|(_, name, part)| (name.to_owned(), part)).collect();
+                self.parts(&cell)?.into_iter().map(|(_, name, part)| (name.to_owned(), part)).collect();
             machine.insert("drives".into(), json!([]));
-            std::fs::write(place.join(CONFIG), Value::Object(machine).to_string()).map_err(|error| {
+            std::fs::write(cell.join(CONFIG), Value::Object(machine).to_string()).map_err(|error| {
                 unavailable("cannot write a machine's settings".into()).from_source(error)
             })?;
-            let mut command = self.setup.program.command();
+            let mut command = cell.command(&self.setup.program);
             command.args(["--no-api", "--config-file", CONFIG, "--level", "Error"]);
-            let process = Process::start("Firecracker", command, &place)?;
+            let process = Process::start("Firecracker", command, cell.place())?;
             phases.record(Phase::Process, begun.elapsed());
             let started = Instant::now();
             let running = Running {
                 process,
-                place,
+                cell,
                 listener,
                 api: None,
                 setup: self.setup.clone(),
@@ -173,22 +182,21 @@ impl Template for Images {
 }
 
 impl Setup {
-    /// A folder for a machine, and where its guest will connect.
-    fn listen(&self) -> Result<(Place, UnixListener)> {
-        let place = self
-            .folder
-            .place()
-            .map_err(|error| unavailable("no folder for a machine".into()).from_source(error))?;
-        let listener = UnixListener::bind(place.join(&format!("{VSOCK}_{PORT}")))
+    /// Where a machine lives, and where its guest will connect.
+    fn listen(&self) -> Result<(Cell, UnixListener)> {
+        let cell = Cell::new(&self.folder, self.jailer.as_deref(), &self.program.binary)?;
+        let path = cell.join(&format!("{VSOCK}_{PORT}"));
+        let listener = UnixListener::bind(&path)
+            .and_then(|listener| cell.open_to_all(&path).map(|()| listener))
             .map_err(|error| unavailable("cannot listen for a machine".into()).from_source(error))?;
-        Ok((place, listener))
+        Ok((cell, listener))
     }
 }
 
 /// A process of Firecracker, listening where its guest will connect.
 struct Running {
     process: Process,
-    place: Place,
+    cell: Cell,
     listener: UnixListener,
     /// `None` for one that was started without.
     api: Option<Api>,
@@ -204,10 +212,10 @@ impl Running {
     /// A process that waits for requests.
     async fn serve(setup: &Arc<Setup>, extras: Option<&Extras>, phases: &Phases) -> Result<Self> {
         let begun = Instant::now();
-        let (place, listener) = setup.listen()?;
-        let opened = Created::new(place.path(), API)
+        let (cell, listener) = setup.listen()?;
+        let opened = Created::new(cell.root(), API)
             .map_err(|error| unavailable("cannot watch a machine's folder".into()).from_source(error))?;
-        let mut command = setup.program.command();
+        let mut command = cell.command(&setup.program);
         command.args(["--api-sock", API, "--level", "Error"]);
         let network = match extras.map(|extras| extras.door) {
             Some(Door::Port(port)) => Some((port, Network::make()?)),
@@ -217,10 +225,10 @@ impl Running {
             network.enter(&mut command);
         }
         let (console, said) = Console::of(extras)?.unzip();
-        let process = Process::start_saying("Firecracker", command, &place, said)?;
+        let process = Process::start_saying("Firecracker", command, cell.place(), said)?;
         let patience = if extras.is_some() { FOREVER } else { PATIENCE };
         let setup = setup.clone();
-        let mut running = Self { process, place, listener, api: None, setup, console, network, patience };
+        let mut running = Self { process, cell, listener, api: None, setup, console, network, patience };
         let opened = tokio::time::timeout(PATIENCE, async {
             tokio::select! {
                 opened = opened.wait() => opened,
@@ -230,7 +238,7 @@ impl Running {
         if !matches!(opened.await, Ok(Ok(()))) {
             return Err(unavailable(format!("it did not open its API{}", running.process.why())));
         }
-        running.api = Some(Api::connect(&running.place.join(API)).await?);
+        running.api = Some(Api::connect(&running.cell.join(API)).await?);
         phases.record(Phase::Process, begun.elapsed());
         Ok(running)
     }
@@ -292,11 +300,16 @@ impl Monitor for Running {
                 .place()
                 .map_err(|error| unavailable("no folder for a snapshot".into()).from_source(error))?;
             let create = json!({
-                "snapshot_type": "Full", "snapshot_path": place.join("state"), "mem_file_path": place.join("memory"),
+                "snapshot_type": "Full", "snapshot_path": STATE, "mem_file_path": MEMORY,
             });
             let api = self.api()?;
             api.request("PATCH", "/vm", &json!({ "state": "Paused" })).await?;
             api.request("PUT", "/snapshot/create", &create).await?;
+            for name in [STATE, MEMORY] {
+                self.cell
+                    .take(name, &place.join(name))
+                    .map_err(|error| unavailable("cannot keep a snapshot".into()).from_source(error))?;
+            }
             Ok(Arc::new(State { place, setup: self.setup.clone() }) as Arc<dyn Snapshot>)
         })
     }
@@ -332,8 +345,10 @@ impl State {
         let mut running = Running::serve(&self.setup, None, phases).await?;
         let begun = Instant::now();
         let load = json!({
-            "snapshot_path": self.place.join("state"),
-            "mem_backend": { "backend_type": "File", "backend_path": self.place.join("memory") },
+            "snapshot_path": running.cell.give(&self.place.join(STATE), STATE)?,
+            "mem_backend": {
+                "backend_type": "File", "backend_path": running.cell.give(&self.place.join(MEMORY), MEMORY)?,
+            },
             "resume_vm": true,
         });
         running.api()?.request("PUT", "/snapshot/load", &load).await?;
