@@ -218,3 +218,7 @@ def test_a_call_of_another_contract_names_the_right_one(
     with pytest.raises(ValueError, match=use) as refused:
         getattr(function, method)()
     assert refused.value.context == {"contract": function.contract}  # type: ignore[attr-defined]
+
+
+def test_an_answer_is_taken_before_the_guest_frees_it(runtime: Runtime) -> None:
+    assert runtime.load(Path(__file__).with_name("frees_answer.wat")).run().output == "well"

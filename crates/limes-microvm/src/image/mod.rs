@@ -43,6 +43,7 @@ pub(crate) struct ImageFunction {
 }
 
 /// What an image is called with, whole.
+#[allow(clippy::large_enum_variant, reason = "one at a time, on its way to the guest")]
 enum Given {
     Payload(String),
     Request(http::Request<Full<Bytes>>),

@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 use kernel::{Machine, channel, clock, random};
 use limes_channel::{Contract, Input, Limits, Outcome, ToGuest, ToHost, Trap, VERSION};
 use wasmtime::component::{
-    Component, ComponentExportIndex, Instance, Linker, Resource, ResourceTableError, WasmStr,
+    Component, ComponentExportIndex, Instance, Linker, Resource, ResourceTableError,
 };
 use wasmtime::{Store, WasmBacktrace, bail, format_err};
 
@@ -129,10 +129,11 @@ impl Loaded {
         let (store, instance) = (&mut self.store, self.instance);
         match (request, self.contract) {
             (Request::Run, Contract::Run) => {
-                let run = instance.get_typed_func::<(&str,), (WasmStr,)>(&mut *store, self.export)?;
+                // Copied out of the guest's memory before the call ends: by then the guest has freed it.
+                let run = instance.get_typed_func::<(&str,), (String,)>(&mut *store, self.export)?;
                 let argument = String::from_utf8(source.read_all()?)?;
                 let (answer,) = run.call(&mut *store, (&argument,))?;
-                ask::send_chunk(answer.to_str(&*store)?.as_bytes());
+                ask::send_chunk(answer.as_bytes());
                 Ok(Outcome::Returned)
             }
             (Request::Http { method, scheme, authority, path, headers }, Contract::Http) => {
