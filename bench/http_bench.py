@@ -34,6 +34,7 @@ def _targets(home: Path) -> dict[str, Target]:
     component = guest("http_hello")
     targets: dict[str, Target] = {
         "floor": ("/", b"hello", floor(OUT)),
+        "floor, asleep": ("/", b"hello", floor(OUT, "0")),
         "limes": ("/function/http_hello", HELLO, _limes(home, component)),
     }
     for name, flags in SERVE_FLAGS.items():
@@ -57,6 +58,7 @@ def ratios(loads: dict[str, Load]) -> dict[str, float]:
         "http.throughput_vs_serve_tuned": limes.rps / tuned.rps,
         "http.latency_vs_serve_tuned": limes.p50_us / tuned.p50_us,
         "http.throughput_vs_floor": limes.rps / loads["floor"].rps,
+        "http.throughput_vs_floor_asleep": limes.rps / loads["floor, asleep"].rps,
     }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import apps_bench
 import build_bench
 import http_bench
+import machine_apps_bench
 import microvm_bench
 import node_bench
 from servers import BenchError
@@ -33,6 +34,8 @@ BENCHES: Mapping[str, Callable[[Path], dict[str, float]]] = {
     "microvm": microvm_bench.microvm,
     "microvm-throughput": microvm_bench.microvm_throughput,
     "microvm-idle": microvm_bench.microvm_idle,
+    "microvm-apps": machine_apps_bench.apps,
+    "microvm-python": machine_apps_bench.python,
 }
 
 

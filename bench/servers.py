@@ -81,11 +81,11 @@ def process(command: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def floor(out: Path) -> Iterator[Address]:
+def floor(out: Path, *arguments: str) -> Iterator[Address]:
     """The node's own HTTP server without functions: what no sandbox at all would cost."""
-    binary = TARGET / "release" / "examples" / "floor"
+    binary = TARGET / "dist" / "examples" / "floor"
     log = out / "floor.log"
-    with process([str(binary), "127.0.0.1:0"], log) as child:
+    with process([str(binary), "127.0.0.1:0", *arguments], log) as child:
         line = _first_line(child, log)
         match = re.search(r"listening on (\S+)", line)
         if match is None:

@@ -39,9 +39,9 @@ def check_pattern(grant: str, pattern: str) -> None:
     """Check one pattern of the grants ``http``, ``tcp`` or ``udp``; raises InvalidArgument saying what is accepted."""
 
 def inspect(component: bytes) -> str:
-    """What a component (or module, or wat text) is, as JSON, without compiling it.
+    """What a component (or module, wat text, or native function) is, as JSON, without compiling it.
 
-    ``{"kind": "component"|"module", "contract": str|null, "contract_interface": str|null, "size": int,
+    ``{"kind": "component"|"module"|"native", "contract": str|null, "contract_interface": str|null, "size": int,
     "digest": hex SHA-256 of the bytes, "imports": [{"name": str, "items": [str]}], "exports": [the same],
     "core_modules": [{"size": int}], "grants_needed": [str], "unsupported_imports": [str]}``. Raises BadComponent.
     """
@@ -178,8 +178,13 @@ class Outcome:
 class Node:
     """The data plane: listens, routes, admits, runs."""
 
-    def __new__(cls, engine: Engine, listen: str, *, threads: int = 0) -> Node:
-        """Bind ``listen`` (``HOST:PORT``, port 0 for any) and start ``threads`` server threads (0: one a core)."""
+    def __new__(
+        cls, engine: Engine, listen: str, *, threads: int = 0, busy_poll_us: int | None = None
+    ) -> Node:
+        """Bind ``listen`` (``HOST:PORT``, port 0 for any) and start ``threads`` server threads (0: one a core).
+
+        ``busy_poll_us``: for how many microseconds one of them polls before it sleeps; None is the core's default.
+        """
 
     @property
     def address(self) -> str:

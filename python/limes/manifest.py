@@ -15,6 +15,9 @@
     [microvm]                          # see MicroVm; for sandbox = "microvm"
     mode = "warm"
 
+    [microvm.image]                    # see Image; then `component` is the kernel of an image of your own
+    protocol = "spare"
+
     [grants]                           # see Grants; the default is nothing
     env = { GREETING = "Hello" }
     dirs = [{ host = "data", guest = "/data", writable = false }]
@@ -209,6 +212,38 @@ def _check_host(host: str) -> str:
     return lowered
 
 
+def _host_file(path: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base")
+    expanded = path.expanduser()
+    if not expanded.is_absolute():
+        if base is None:
+            raise ValueError(f"'{path}' is relative; give the absolute path of the file on the node")
+        expanded = base / expanded
+    absolute = Path(expanded).absolute()
+    if not absolute.is_file():
+        raise ValueError(f"'{absolute}' is no file; create it, or correct the path")
+    return absolute
+
+
+class Image(_Strict):
+    """An image of your own, in place of a component: the function's bytes are its kernel."""
+
+    protocol: Literal["spare", "http"]
+    """How a call reaches it: SPARE's protocol over vsock (it is then called as ``component:run``), or HTTP on
+    a port.
+    """
+    drive: Annotated[Path, AfterValidator(_host_file)] | None = None
+    """Its root drive, a raw image on the host; in a manifest relative to its folder. Each machine gets a
+    copy.
+    """
+    arguments: Annotated[StrictStr, Field(max_length=2000)] = ""
+    """What the kernel is booted with. ``{ip}``, ``{netmask}`` and ``{gateway}`` become those of the machine's
+    network card, where it has one.
+    """
+    port: Annotated[int, Field(strict=True, ge=1, le=65_535)] = 8080
+    """The port it listens on, for ``http``."""
+
+
 class MicroVm(_Strict):
     """How a function runs with ``sandbox = "microvm"``. Every setting has a default."""
 
@@ -226,6 +261,8 @@ class MicroVm(_Strict):
     """Memory of one machine, in bytes; by default the limit ``memory`` and what the unikernel needs."""
     warm: Annotated[int, Field(strict=True, ge=0, le=10_000)] | None = None
     """Machines kept waiting in the mode ``warm``; by default 2."""
+    image: Image | None = None
+    """Set for an image of your own: the component's file is then the kernel."""
 
 
 class Configuration(_Strict):
@@ -422,6 +459,7 @@ def _accepted(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
         "grants": Grants,
         "dirs": DirectoryGrant,
         "microvm": MicroVm,
+        "image": Image,
     }
     names = [part for part in path if isinstance(part, str)]
     return list((tables[names[-1]] if names else model).model_fields)

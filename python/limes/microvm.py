@@ -14,15 +14,16 @@ _PARTS = Path(__file__).resolve().parent / "_vm"
 def settings() -> dict[str, Any]:
     """What the core is told: files of the package, programs of the environment or on PATH, and the budget.
 
-    ``LIMES_UNIKERNEL``, ``LIMES_VMM``, ``LIMES_FIRECRACKER``, ``LIMES_JAILER`` and ``LIMES_QEMU`` name files instead;
-    ``LIMES_MICROVM_MEMORY`` is what all machines may take together, such as ``8GiB``, by default three
-    quarters of what is available.
+    ``LIMES_UNIKERNEL``, ``LIMES_VMM``, ``LIMES_FIRECRACKER``, ``LIMES_JAILER``, ``LIMES_QEMU`` and
+    ``LIMES_VHOST_DEVICE_VSOCK`` name files instead; ``LIMES_MICROVM_MEMORY`` is what all machines may take
+    together, such as ``8GiB``, by default three quarters of what is available.
     """
     found: dict[str, Any] = {
         "unikernel": os.environ.get("LIMES_UNIKERNEL") or str(_PARTS / "unikernel"),
         "builtin": os.environ.get("LIMES_VMM") or str(_PARTS / "limes-vmm"),
         "firecracker": os.environ.get("LIMES_FIRECRACKER") or shutil.which("firecracker"),
         "qemu": os.environ.get("LIMES_QEMU") or shutil.which("qemu-system-x86_64"),
+        "vhost_vsock": os.environ.get("LIMES_VHOST_DEVICE_VSOCK") or shutil.which("vhost-device-vsock"),
     }
     if firecracker := found["firecracker"]:
         found["jailer"] = os.environ.get("LIMES_JAILER") or _jailer(Path(firecracker))

@@ -21,6 +21,9 @@ def test_new_and_build_and_run_are_all_it_takes(limes: RunLimes, tmp_path: Path)
     assert (built["fresh"], Path(built["component"]).parent) == (False, tmp_path / "hello" / "build")
     again = limes("build", "hello")
     assert "unchanged since it was built" in again.stdout
+    (asks,) = (line for line in again.stdout.splitlines() if line.startswith("may ask for"))
+    assert all(grant in asks for grant in built["grants"])
+    assert "what is not granted is refused" in asks
     assert limes("run", "hello", "you").stdout == "Hello, you!\n"
 
 

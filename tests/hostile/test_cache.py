@@ -3,6 +3,8 @@
 import os
 import random
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,3 +119,63 @@ def test_a_cache_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
     path.chmod(0o777)
     Runtime(path).load(guest_path("wat_echo"))
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+LOADS = """
+import random, sys
+from pathlib import Path
+from limes import Runtime
+
+cache, seed, *guests = sys.argv[1:]
+draw = random.Random(int(seed))
+for turn in range(15):
+    runtime = Runtime(cache)
+    for guest in draw.sample(guests, len(guests)):
+        assert runtime.load(Path(guest)).run("x").output.endswith(("x", "x!")), guest
+    if draw.random() < 0.3:
+        runtime.engine.cache_clear()
+"""
+
+
+def test_processes_share_one_cache(tmp_path: Path) -> None:
+    """Each fills it and empties it while the others read from it."""
+    guests = [str(guest_path(name)) for name in GUESTS]
+    command = [sys.executable, "-c", LOADS, str(tmp_path / "cache")]
+    racers = [
+        subprocess.Popen([*command, str(seed), *guests], stderr=subprocess.PIPE, text=True)
+        for seed in range(4)
+    ]
+    for racer in racers:
+        _, errors = racer.communicate(timeout=60)
+        assert racer.returncode == 0, errors
+        assert "discarding" not in errors
+    entries = [path for path in (tmp_path / "cache").iterdir() if path.name not in NOT_ENTRIES]
+    assert Runtime(tmp_path / "cache").engine.cache_verify() == (len(entries), 0)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for one entry and not for two."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(disk)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"a file system of its own size cannot be mounted here: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_on_a_full_disk_functions_run_and_nothing_is_half_written(small_disk: Path) -> None:
+    cache = small_disk / "cache"
+    runtime = Runtime(cache)
+    for _ in range(2):
+        for name in GUESTS:
+            assert runtime.load(guest_path(name)).run("x").output == ANSWERS[name]
+    files = [path for path in cache.iterdir() if path.name not in NOT_ENTRIES]
+    assert len(files) < len(GUESTS), "the disk was never full"
+    assert runtime.engine.cache_verify() == (len(files), 0)
+    # With room again, the cache keeps what it could not.
+    subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
+    answers = [Runtime(cache).load(guest_path(name)).timing.cache for name in GUESTS for _ in range(2)]
+    assert answers[1::2] == ["hit"] * len(GUESTS)

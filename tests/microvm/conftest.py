@@ -6,8 +6,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import GUESTS
 
 from limes import Runtime
+
+MODES = {
+    "builtin": ["end-to-end", "pre-configured", "snapshot", "reset", "warm"],
+    "firecracker": ["end-to-end", "pre-configured", "snapshot"],
+    "qemu": ["end-to-end", "pre-configured", "snapshot"],
+}
+"""The modes of each monitor."""
+
+
+def image_path(name: str) -> Path:
+    """A built native function or image of `guests/unikernel/images`."""
+    path = GUESTS / "build" / "images" / name
+    if not path.is_file():
+        pytest.fail(f"the image '{name}' is not built ({path} is missing); run `make guests`")
+    return path
 
 
 def machines_of(pid: int) -> list[int]:

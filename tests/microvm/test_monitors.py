@@ -5,14 +5,9 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import guest_path
+from tests.microvm.conftest import MODES
 
 from limes import InvalidArgument, LimesTimeout, Runtime, UnsupportedContract
-
-MODES = {
-    "builtin": ["end-to-end", "pre-configured", "snapshot", "reset", "warm"],
-    "firecracker": ["end-to-end", "pre-configured", "snapshot"],
-    "qemu": ["end-to-end", "pre-configured", "snapshot"],
-}
 
 
 @pytest.mark.parametrize("mode", ["end-to-end", "pre-configured", "snapshot", "reset", "warm"])

@@ -10,6 +10,10 @@ pub const NOTE_OWNER: &str = "Limes";
 /// Type of that note.
 pub const NOTE_TYPE: u32 = 1;
 
+/// Type of the note of a unikernel that has a function linked in, and is called as `component:run`. Its description is the
+/// [version](crate::VERSION) of the channel that it speaks, as a little-endian `u32`.
+pub const NATIVE_NOTE_TYPE: u32 = 2;
+
 /// Where the shared rings are mapped. Memory ends below.
 pub const RING: u64 = 0xc000_0000;
 

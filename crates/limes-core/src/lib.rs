@@ -25,6 +25,6 @@ pub use function::{CompileMode, Contract, FunctionSpec, SandboxKind};
 pub use grants::{AddressPattern, DirectoryGrant, Grants, HostPattern};
 pub use invocation::{Control, Input, Invocation, LogStream, Observer, Output, StopReason};
 pub use limits::Limits;
-pub use microvm::{Accelerator, Isolation, MicroVm, Mode, Vmm};
+pub use microvm::{Accelerator, Image, Isolation, MicroVm, Mode, Protocol, Vmm};
 pub use sandbox::{BoxFuture, Function, Prepared, Sandbox};
 pub use timing::{CacheOutcome, Phase, Tier, Timing};

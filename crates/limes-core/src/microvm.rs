@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::PathBuf;
 
 /// How a function runs when its sandbox is a microVM. Every field has a default.
 ///
@@ -19,6 +20,33 @@ pub struct MicroVm {
     pub memory: Option<u64>,
     /// Machines kept waiting in the mode `warm`. Default 2.
     pub warm: Option<u32>,
+    /// Set when the function's bytes are the kernel of an image of one's own.
+    pub image: Option<Image>,
+}
+
+/// An image of one's own: Nanos, Unikraft, OSv, Linux, or anything else that a monitor boots.
+///
+/// The names are those of the table `[microvm.image]` of `limes.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// How a call reaches the function in it.
+    pub protocol: Protocol,
+    /// The root drive, a raw image; each machine gets a copy of its own.
+    #[serde(default)]
+    pub drive: Option<PathBuf>,
+    /// What the kernel is booted with. `{ip}`, `{netmask}` and `{gateway}` become those of the machine's network card.
+    #[serde(default)]
+    pub arguments: String,
+    /// The port that the image listens on, for [`Protocol::Http`]. Default 8080.
+    #[serde(default = "Image::default_port")]
+    pub port: u16,
+}
+
+impl Image {
+    const fn default_port() -> u16 {
+        8080
+    }
 }
 
 macro_rules! named {
@@ -83,6 +111,18 @@ named! {
         Reset = "reset",
         /// As `reset`, with machines made before the first request.
         Warm = "warm",
+    }
+}
+
+named! {
+    /// How a call reaches the function in an image of one's own.
+    Protocol {
+        /// SPARE's: the guest connects to vsock CID 2, port 1234, and says `ready`; then a length, as 64 bits in network order, and as many
+        /// bytes go each way.
+        #[default]
+        Spare = "spare",
+        /// HTTP/1.1, on a port of the guest's network card.
+        Http = "http",
     }
 }
 

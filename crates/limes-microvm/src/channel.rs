@@ -22,7 +22,7 @@ pub(crate) enum Link {
     Parked(std::os::unix::net::UnixStream),
     /// Memory shared with the guest.
     Ring(Box<Ring>),
-    /// Between two of these.
+    /// Between two of these, or a guest that has another door.
     Lost,
 }
 
@@ -92,6 +92,14 @@ impl Channel {
             other => self.link = other,
         }
         Ok(())
+    }
+
+    /// The socket as it is, for a guest that speaks another protocol.
+    pub fn into_socket(self) -> Option<UnixStream> {
+        match self.link {
+            Link::Socket(socket) => Some(socket),
+            _ => None,
+        }
     }
 
     /// The ring and the monitor behind it, on the built-in one.

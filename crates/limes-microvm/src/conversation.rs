@@ -212,7 +212,7 @@ impl Conversation {
 }
 
 /// Waits for `what`, unless the call has to end first.
-async fn guard<T>(
+pub(crate) async fn guard<T>(
     timer: &mut Timer,
     watch: &Watch,
     monitor: &dyn crate::driver::Monitor,

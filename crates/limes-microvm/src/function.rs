@@ -219,7 +219,7 @@ impl Drop for Running {
 }
 
 /// Waits for a machine, unless the call has to end first.
-async fn until<T>(
+pub(crate) async fn until<T>(
     watch: &Watch,
     deadline: Instant,
     timeout: Duration,

@@ -38,19 +38,25 @@ pub(crate) struct Loading {
     pub tsc_hz: u64,
 }
 
+/// Who keeps machines that only wait.
+pub(crate) trait Waiting: Send + Sync {
+    /// Ends one of them; whether there was one.
+    fn end_one(&self) -> bool;
+}
+
 /// All pools of a process: who can make room when memory is short.
 #[derive(Default)]
-pub(crate) struct Pools(Mutex<Vec<Weak<Pool>>>);
+pub(crate) struct Pools(Mutex<Vec<Weak<dyn Waiting>>>);
 
 impl Pools {
-    fn add(&self, pool: &Arc<Pool>) {
+    pub fn add(&self, pool: &Arc<dyn Waiting>) {
         let mut pools = self.0.lock();
         pools.retain(|pool| pool.strong_count() > 0);
         pools.push(Arc::downgrade(pool));
     }
 
     /// Ends one machine that only waits, of whichever function; whether there was one.
-    fn make_room(&self) -> bool {
+    pub fn make_room(&self) -> bool {
         let pools: Vec<_> = self.0.lock().iter().filter_map(Weak::upgrade).collect();
         pools.iter().any(|pool| pool.end_one())
     }
@@ -132,7 +138,8 @@ impl Pool {
             // It is the function's own failure, which each of its calls reports.
             Err(_) => pool.not_ahead.store(true, Ordering::Relaxed),
         }
-        all.add(&pool);
+        let waiting: Arc<dyn Waiting> = pool.clone();
+        all.add(&waiting);
         pool.refill();
         Ok(pool)
     }
@@ -331,12 +338,6 @@ impl Pool {
         }
     }
 
-    fn end_one(&self) -> bool {
-        let machine = self.idle.lock().pop();
-        let configured = machine.is_none().then(|| self.configured.lock().pop()).flatten();
-        machine.is_some() || configured.is_some()
-    }
-
     /// Makes machines for later calls, as many as the mode keeps and memory allows, without anybody waiting.
     fn refill(self: &Arc<Self>) {
         let (wanted, have) = match self.mode {
@@ -371,6 +372,14 @@ impl Pool {
             self.put_back(Machine { channel, monitor, _lease: lease });
         }
         Ok(())
+    }
+}
+
+impl Waiting for Pool {
+    fn end_one(&self) -> bool {
+        let machine = self.idle.lock().pop();
+        let configured = machine.is_none().then(|| self.configured.lock().pop()).flatten();
+        machine.is_some() || configured.is_some()
     }
 }
 

@@ -3,18 +3,20 @@
 use crate::budget::Budget;
 use crate::driver::builtin::Builtin;
 use crate::driver::firecracker::Firecracker;
-use crate::driver::process::{Folder, Program};
+use crate::driver::process::{Executable, Folder};
 use crate::driver::qemu::Qemu;
-use crate::driver::{Boot, Driver};
+use crate::driver::{Boot, Door, Driver, Extras};
 use crate::function::MicroVmFunction;
+use crate::image::{ImageFunction, Machines};
 use crate::known::{Known, identity};
 use crate::pool::{Loading, Parts, Pool, Pools};
+use crate::program::Program;
 use limes_channel::machine::OVERHEAD;
 use limes_core::{
-    Accelerator, Error, ErrorKind, FunctionSpec, Grants, Limits, MicroVm, Prepared, Result, Sandbox,
-    SandboxKind, Vmm,
+    Accelerator, Error, ErrorKind, FunctionSpec, Grants, Image, Limits, MicroVm, Prepared, Protocol, Result,
+    Sandbox, SandboxKind, Timing, Vmm,
 };
-use limes_wasm::{UnikernelCode, WasmSandbox, read_component};
+use limes_wasm::{WasmSandbox, read_component};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -54,6 +56,8 @@ pub struct Settings {
     pub jailer: Option<PathBuf>,
     /// Where it is kept from one process to the next which monitors work; `None` keeps it nowhere.
     pub known: Option<PathBuf>,
+    /// The program vhost-device-vsock, for images on QEMU that talk through vsock; `None` when there is none.
+    pub vhost_vsock: Option<PathBuf>,
     /// Bytes that all machines may take together; `None` is three quarters of what the system has available at the start.
     pub memory: Option<u64>,
     /// Where folders for sockets and snapshots are made; `None` is the system's folder for temporary files.
@@ -141,7 +145,7 @@ impl MicroVmSandbox {
         Ok(self.found.get_or_init(|| found))
     }
 
-    /// Takes a component (or a wasip1 module, or either as wat text) to something that can be invoked.
+    /// Takes a component (or a wasip1 module, or either as wat text), or a native function, to something that can be invoked.
     ///
     /// Blocks while it compiles, and until a first machine has shown that the function starts in it.
     ///
@@ -155,13 +159,16 @@ impl MicroVmSandbox {
         grants: Grants,
         settings: &MicroVm,
     ) -> Result<Prepared> {
-        let code = self.wasm.compile_for_unikernel(bytes)?;
+        if let Some(image) = &settings.image {
+            return self.load_image(name, bytes, limits, grants, settings, image);
+        }
+        let program = Program::of(bytes, &self.wasm)?;
         let begun = Instant::now();
-        let mut timing = code.timing;
-        let contract = code.contract;
+        let mut timing = program.timing;
+        let contract = program.contract;
         let (limits, grants) = (Arc::new(limits), Arc::new(grants));
         let name = if name.is_empty() { "function".to_owned() } else { name.to_owned() };
-        let pool = self.pool(&name, code, &limits, &grants, settings)?;
+        let pool = self.pool(&name, program, &limits, &grants, settings)?;
         timing.load += nanos(begun);
         let function = MicroVmFunction { name, contract, limits, grants, pool };
         Ok(Prepared { function: Arc::new(function), timing })
@@ -171,7 +178,7 @@ impl MicroVmSandbox {
     fn pool(
         &self,
         name: &str,
-        code: UnikernelCode,
+        program: Program,
         limits: &Arc<Limits>,
         grants: &Grants,
         settings: &MicroVm,
@@ -182,65 +189,126 @@ impl MicroVmSandbox {
                 .from_source(error)
         })?;
         let place = Arc::new(place);
-        let image = place.join("artifact");
-        write(&image, &code.artifact)?;
-        let artifact_bytes = code.artifact.len() as u64;
+        let kept = |name: &str, bytes: &Vec<u8>| {
+            let path = place.join(name);
+            write(&path, bytes).map(|()| path)
+        };
+        let own_kernel = program.kernel.as_ref().map(|bytes| kept("kernel", bytes)).transpose()?;
+        let kernel = own_kernel.unwrap_or_else(|| self.settings.unikernel.clone());
+        let initrd = program.artifact.as_ref().map(|bytes| kept("artifact", bytes)).transpose()?;
+        let artifact_bytes = program.artifact.map_or(0, |bytes| bytes.len() as u64);
         let chosen = *self.chosen.lock();
-        let mut reasons = Vec::new();
-        for vmm in self.candidates(settings.vmm, chosen) {
+        let candidates = self.candidates(settings.vmm, chosen);
+        let make = |vmm: Vmm, kvm: bool| {
+            let driver = self.driver(vmm, kvm)?;
+            let own = if vmm == Vmm::Builtin { OVERHEAD } else { OVERHEAD + FIRMWARE };
+            let least = limits.memory.saturating_add(own).saturating_add(artifact_bytes);
+            let memory = settings.memory.unwrap_or(least).next_multiple_of(2 << 20);
+            let boot = Boot { kernel: kernel.clone(), initrd: initrd.clone(), memory, extras: None };
+            let parts = Parts {
+                template: driver.template(boot)?,
+                driver,
+                loading: Loading {
+                    contract: program.contract,
+                    export: program.export.clone(),
+                    limits: limits.clone(),
+                    args: [name.to_owned()].into_iter().chain(grants.args.iter().cloned()).collect(),
+                    env: grants.env.clone().into_iter().collect(),
+                    tsc_hz: tsc_hz(),
+                },
+                settings: settings.clone(),
+                memory,
+                budget: self.budget.clone(),
+                all: self.pools.clone(),
+                background: self.background(found)?,
+                place: place.clone(),
+            };
+            self.background(found)?.block_on(Pool::new(parts))
+        };
+        let (vmm, pool) = first_that_works(&candidates, |vmm| {
             let kvm = vmm != Vmm::Qemu || self.qemu_has_kvm(settings.accelerator);
-            let made = self.driver(vmm, kvm).and_then(|driver| {
-                let own = if vmm == Vmm::Builtin { OVERHEAD } else { OVERHEAD + FIRMWARE };
-                let least = limits.memory.saturating_add(own).saturating_add(artifact_bytes);
-                let memory = settings.memory.unwrap_or(least).next_multiple_of(2 << 20);
-                let boot = Boot { kernel: self.settings.unikernel.clone(), initrd: image.clone(), memory };
-                let parts = Parts {
-                    template: driver.template(boot)?,
-                    driver,
-                    loading: Loading {
-                        contract: code.contract,
-                        export: code.export.clone(),
-                        limits: limits.clone(),
-                        args: [name.to_owned()].into_iter().chain(grants.args.iter().cloned()).collect(),
-                        env: grants.env.clone().into_iter().collect(),
-                        tsc_hz: tsc_hz(),
-                    },
-                    settings: settings.clone(),
-                    memory,
-                    budget: self.budget.clone(),
-                    all: self.pools.clone(),
-                    background: self.background(found)?,
-                    place: place.clone(),
-                };
-                self.background(found)?.block_on(Pool::new(parts))
-            });
-            let works = made.is_ok();
-            match made {
-                Ok(_) => {}
-                Err(ref error) if error.kind() == ErrorKind::Unavailable => {
-                    reasons.push(format!("{vmm}: {error}"));
-                }
-                Err(error) => return Err(error),
-            }
-            let key = self.key(vmm, kvm);
-            if self.known.works(&key) != Some(works) {
-                self.known.remember(key, works);
-            }
-            if let Ok(pool) = made {
-                if settings.vmm == Vmm::Auto {
-                    self.chosen.lock().get_or_insert(vmm);
-                }
-                return Ok(pool);
-            }
+            let made = make(vmm, kvm);
+            self.learn(vmm, kvm, &made);
+            made.map(|pool| (vmm, pool))
+        })?;
+        if settings.vmm == Vmm::Auto {
+            self.chosen.lock().get_or_insert(vmm);
         }
-        Err(Error::new(
-            ErrorKind::Unavailable,
-            "start microVM",
-            format!(
-                "no microVM runs here ({}); `limes doctor` tells more, and sandbox = \"wasm\" needs none",
-                reasons.join("; ")
-            ),
-        ))
+        Ok(pool)
+    }
+
+    /// Takes a kernel, and what `image` says of it, to something that can be invoked.
+    fn load_image(
+        &self,
+        name: &str,
+        kernel: &[u8],
+        limits: Limits,
+        grants: Grants,
+        settings: &MicroVm,
+        image: &Image,
+    ) -> Result<Prepared> {
+        let begun = Instant::now();
+        let found = self.found()?;
+        let place = Arc::new(found.folder.place().map_err(|error| {
+            Error::new(ErrorKind::Io, "start microVM", "cannot make a folder for the function")
+                .from_source(error)
+        })?);
+        let path = place.join("kernel");
+        write(&path, kernel)?;
+        let memory = settings.memory.unwrap_or(limits.memory).next_multiple_of(2 << 20);
+        let door = match image.protocol {
+            Protocol::Spare => Door::Vsock,
+            Protocol::Http => Door::Port(image.port),
+        };
+        let candidates = match settings.vmm {
+            Vmm::Auto => vec![Vmm::Firecracker, Vmm::Qemu],
+            vmm => vec![vmm],
+        };
+        let machines = first_that_works(&candidates, |vmm| {
+            let extras = Extras {
+                arguments: image.arguments.clone(),
+                drive: image.drive.clone(),
+                door,
+                console: limits.output,
+            };
+            let boot = Boot { kernel: path.clone(), initrd: None, memory, extras: Some(extras) };
+            let parts = crate::image::Parts {
+                template: self
+                    .driver(vmm, vmm != Vmm::Qemu || settings.accelerator == Accelerator::Kvm)?
+                    .template(boot)?,
+                door,
+                settings: settings.clone(),
+                memory,
+                budget: self.budget.clone(),
+                all: self.pools.clone(),
+                background: self.background(found)?,
+                place: place.clone(),
+            };
+            self.background(found)?.block_on(Machines::new(parts))
+        })?;
+        let function = ImageFunction {
+            name: name.to_owned(),
+            protocol: image.protocol,
+            limits: Arc::new(limits),
+            grants: Arc::new(grants),
+            machines,
+        };
+        let timing = Timing { load: nanos(begun), ..Timing::default() };
+        Ok(Prepared { function: Arc::new(function), timing })
+    }
+
+    /// Remembers whether a monitor works, as far as that can be told.
+    fn learn<T>(&self, vmm: Vmm, kvm: bool, made: &Result<T>) {
+        let works = match made {
+            Ok(_) => true,
+            Err(error) if error.kind() == ErrorKind::Unavailable => false,
+            // It is the function's own failure.
+            Err(_) => return,
+        };
+        let key = self.key(vmm, kvm);
+        if self.known.works(&key) != Some(works) {
+            self.known.remember(key, works);
+        }
     }
 
     /// The monitors to try, in their order: for `auto` those not known to fail, or all where that leaves none.
@@ -307,7 +375,8 @@ impl MicroVmSandbox {
                 if kvm {
                     usable_kvm()?;
                 }
-                Arc::new(Qemu::new(self.program(&self.settings.qemu, vmm)?, folder, kvm)?)
+                let vhost_vsock = self.settings.vhost_vsock.clone();
+                Arc::new(Qemu::new(self.program(&self.settings.qemu, vmm)?, folder, kvm, vhost_vsock)?)
             }
             Vmm::Builtin | Vmm::Auto => {
                 usable_kvm()?;
@@ -318,7 +387,7 @@ impl MicroVmSandbox {
         Ok(driver)
     }
 
-    fn program(&self, program: &Option<PathBuf>, vmm: Vmm) -> Result<Program> {
+    fn program(&self, program: &Option<PathBuf>, vmm: Vmm) -> Result<Executable> {
         let binary = program.clone().ok_or_else(|| {
             let (what, how) = match vmm {
                 Vmm::Firecracker => {
@@ -328,7 +397,7 @@ impl MicroVmSandbox {
             };
             Error::new(ErrorKind::Unavailable, "start microVM", format!("`{what}` is not on PATH; {how}"))
         })?;
-        Ok(Program { binary, launcher: self.settings.builtin.clone() })
+        Ok(Executable { binary, launcher: self.settings.builtin.clone() })
     }
 
     /// Boots the unikernel with each monitor and sees whether its function is ready. What is found is remembered.
@@ -367,9 +436,9 @@ impl MicroVmSandbox {
     fn boot(&self, vmm: Vmm, accelerator: Accelerator) -> Result<u64> {
         let limits = Limits { memory: 8 << 20, ..Limits::default() };
         let settings = MicroVm { vmm, accelerator, mode: limes_core::Mode::EndToEnd, ..MicroVm::default() };
-        let code = self.wasm.compile_for_unikernel(PROBE.as_bytes())?;
+        let program = Program::of(PROBE.as_bytes(), &self.wasm)?;
         let begun = Instant::now();
-        self.pool("probe", code, &Arc::new(limits), &Grants::default(), &settings)?;
+        self.pool("probe", program, &Arc::new(limits), &Grants::default(), &settings)?;
         Ok(nanos(begun))
     }
 }
@@ -383,6 +452,25 @@ impl Sandbox for MicroVmSandbox {
         let bytes = read_component(spec)?;
         self.load(&spec.name, &bytes, spec.limits.clone(), spec.grants.clone(), &spec.microvm)
     }
+}
+
+/// What `make` gives for the first monitor that works here.
+///
+/// # Errors
+/// None works, or the first that does has an error of another kind.
+fn first_that_works<T>(candidates: &[Vmm], make: impl Fn(Vmm) -> Result<T>) -> Result<T> {
+    let mut reasons = Vec::new();
+    for vmm in candidates {
+        match make(*vmm) {
+            Err(error) if error.kind() == ErrorKind::Unavailable => reasons.push(format!("{vmm}: {error}")),
+            made => return made,
+        }
+    }
+    let reasons = reasons.join("; ");
+    let message = format!(
+        "no microVM runs here ({reasons}); `limes doctor` tells more, and sandbox = \"wasm\" needs none"
+    );
+    Err(Error::new(ErrorKind::Unavailable, "start microVM", message))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -135,7 +135,7 @@ where
     let place = Folder::make(folder.path()).unwrap().place().unwrap();
     let script: Script = Arc::new(move |guest| Box::pin(script(guest)));
     let driver = Arc::new(Scripted(script));
-    let boot = Boot { kernel: "".into(), initrd: "".into(), memory: 1 << 20 };
+    let boot = Boot { kernel: "".into(), initrd: None, memory: 1 << 20, extras: None };
     let limits = Arc::new(limits);
     let pool = Pool::new(Parts {
         template: driver.template(boot).unwrap(),

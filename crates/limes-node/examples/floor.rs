@@ -1,6 +1,7 @@
 //! The floor of the benchmark: the node's own server without functions, answering `hello`.
 //!
-//! Usage: `floor HOST:PORT`. Prints `listening on ADDRESS`, and serves until it is killed.
+//! Usage: `floor HOST:PORT [MICROSECONDS]`, of which the second is for how long a thread polls before it sleeps (`busy_poll`; by default
+//! what a node does). Prints `listening on ADDRESS`, and serves until it is killed.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -9,6 +10,7 @@ use hyper::body::Incoming;
 use limes_node::ServerConfig;
 use limes_node::server::{Connection, Serve, Server};
 use std::sync::Arc;
+use std::time::Duration;
 
 struct Hello;
 
@@ -21,8 +23,13 @@ impl Serve for Hello {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let listen = std::env::args().nth(1).ok_or("usage: floor HOST:PORT")?.parse()?;
-    let server = Server::start(ServerConfig::new(listen), |_| Hello)?;
+    let mut arguments = std::env::args().skip(1);
+    let listen = arguments.next().ok_or("usage: floor HOST:PORT [MICROSECONDS]")?.parse()?;
+    let mut config = ServerConfig::new(listen);
+    if let Some(busy_poll) = arguments.next() {
+        config.busy_poll = Duration::from_micros(busy_poll.parse()?);
+    }
+    let server = Server::start(config, |_| Hello)?;
     println!("listening on {}", server.local_addr());
     loop {
         std::thread::park();

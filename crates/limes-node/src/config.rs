@@ -16,6 +16,9 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// Between two reads of a request body, and between two writes to a client that does not read. Default 30 s.
     pub body_timeout: Duration,
+    /// How long a server thread polls for its next request before it sleeps, where the last one came as quickly; zero: never.
+    /// Default 100 us.
+    pub busy_poll: Duration,
 }
 
 impl ServerConfig {
@@ -28,6 +31,7 @@ impl ServerConfig {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(30),
+            busy_poll: Duration::from_micros(100),
         }
     }
 }
@@ -47,6 +51,8 @@ pub struct NodeConfig {
     pub idle_timeout: Duration,
     /// How long a body may stall, either way; see [`ServerConfig::body_timeout`].
     pub body_timeout: Duration,
+    /// How long a server thread polls before it sleeps; see [`ServerConfig::busy_poll`].
+    pub busy_poll: Duration,
     /// Functions kept loaded; the least recently used beyond it is unloaded. Default 4,096.
     pub max_loaded: usize,
 }
@@ -54,8 +60,15 @@ pub struct NodeConfig {
 impl NodeConfig {
     /// The defaults, listening on `listen`.
     pub fn new(listen: SocketAddr) -> Self {
-        let ServerConfig { listen, threads, max_connections, header_timeout, idle_timeout, body_timeout } =
-            ServerConfig::new(listen);
+        let ServerConfig {
+            listen,
+            threads,
+            max_connections,
+            header_timeout,
+            idle_timeout,
+            body_timeout,
+            busy_poll,
+        } = ServerConfig::new(listen);
         Self {
             listen,
             threads,
@@ -63,6 +76,7 @@ impl NodeConfig {
             header_timeout,
             idle_timeout,
             body_timeout,
+            busy_poll,
             max_loaded: 4096,
         }
     }
@@ -75,6 +89,7 @@ impl NodeConfig {
             header_timeout: self.header_timeout,
             idle_timeout: self.idle_timeout,
             body_timeout: self.body_timeout,
+            busy_poll: self.busy_poll,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One client connection: what is known about it, and the task that serves it.
 
+use crate::busy_poll;
 use crate::config::ServerConfig;
 use crate::guarded::Tracked;
 use crate::server::{Gate, Serve};
@@ -78,7 +79,10 @@ impl Connection {
     pub(crate) fn on_read(&self, ready: bool) {
         if !ready {
             self.read_dry.store(true, Relaxed);
-        } else if self.in_flight.load(Relaxed) == 0 {
+            return;
+        }
+        busy_poll::received();
+        if self.in_flight.load(Relaxed) == 0 {
             self.head_begun.store(true, Relaxed);
         }
     }

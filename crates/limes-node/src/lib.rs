@@ -23,6 +23,7 @@
 #![deny(missing_docs)]
 
 mod admission;
+mod busy_poll;
 mod call;
 mod config;
 mod connection;

@@ -3,6 +3,7 @@
 //! It knows nothing of functions; a [`Serve`] answers the requests. Every connection stays on the thread that
 //! accepted it, so the request path shares nothing between threads that the service does not share.
 
+use crate::busy_poll;
 use crate::config::ServerConfig;
 use crate::connection::{Lane, http_settings, serve};
 use bytes::Bytes;
@@ -120,6 +121,7 @@ impl Server {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_io()
                 .enable_time()
+                .on_thread_park(busy_poll::before_park)
                 .build()
                 .map_err(|e| failed("runtime", e))?;
             let lane = Arc::new(Lane {
@@ -249,6 +251,9 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 }
 
 async fn run<S: Serve>(listener: StdListener, lane: Arc<Lane<S>>, mut phase: watch::Receiver<Phase>) {
+    if !lane.config.busy_poll.is_zero() {
+        tokio::spawn(busy_poll::run(lane.config.busy_poll));
+    }
     match TcpListener::from_std(listener) {
         Ok(listener) => {
             accept_until_drained(&listener, &lane, &mut phase).await;

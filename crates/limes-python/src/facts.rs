@@ -31,8 +31,7 @@ pub(crate) fn check_pattern(grant: &str, pattern: &str) -> PyResult<()> {
 
 #[pyfunction]
 pub(crate) fn inspect(py: Python<'_>, component: &[u8]) -> PyResult<String> {
-    let inspection =
-        py.detach(|| limes_wasm::component::inspect(component)).map_err(|error| raise(&error))?;
+    let inspection = py.detach(|| limes_microvm::inspect(component)).map_err(|error| raise(&error))?;
     to_json(&inspection)
 }
 

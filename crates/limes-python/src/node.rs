@@ -21,8 +21,14 @@ pub(crate) struct Node {
 #[pymethods]
 impl Node {
     #[new]
-    #[pyo3(signature = (engine, listen, *, threads = 0))]
-    fn new(py: Python<'_>, engine: &Engine, listen: &str, threads: usize) -> PyResult<Self> {
+    #[pyo3(signature = (engine, listen, *, threads = 0, busy_poll_us = None))]
+    fn new(
+        py: Python<'_>,
+        engine: &Engine,
+        listen: &str,
+        threads: usize,
+        busy_poll_us: Option<u64>,
+    ) -> PyResult<Self> {
         let listen: SocketAddr = listen.parse().map_err(|_| {
             raise(&Error::new(
                 ErrorKind::InvalidArgument,
@@ -30,7 +36,10 @@ impl Node {
                 format!("`{listen}` is no address to listen on; write ADDRESS:PORT, such as 127.0.0.1:8080"),
             ))
         })?;
-        let config = NodeConfig { listen, threads, ..NodeConfig::default() };
+        let mut config = NodeConfig { listen, threads, ..NodeConfig::default() };
+        if let Some(us) = busy_poll_us {
+            config.busy_poll = Duration::from_micros(us);
+        }
         let sandboxes: Vec<Arc<dyn Sandbox>> = vec![engine.sandbox.clone(), engine.microvm.clone()];
         let node = py.detach(|| limes_node::Node::start(config, sandboxes)).map_err(|error| raise(&error))?;
         Ok(Self { node, runtime: engine.runtime.clone() })

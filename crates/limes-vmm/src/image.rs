@@ -85,7 +85,7 @@ impl Image {
         let kernel = Kernel::parse(unikernel)?;
         let place = (ram.saturating_sub(artifact.len() as u64)) & !(PAGE - 1);
         if ram > RING || place < kernel.end {
-            let needed = kernel.end + artifact.len() as u64;
+            let needed = kernel.end.saturating_add(artifact.len() as u64);
             return Err(invalid(format!(
                 "a machine of {ram} bytes of memory; this function needs more than {needed}, and {RING} is the most"
             )));
@@ -205,7 +205,12 @@ impl<'a> Kernel<'a> {
                 // The page tables of the other ways in.
                 PT_LOAD if header.p_flags(endian) == 0 => {}
                 PT_LOAD if header.p_filesz(endian) == 0 && header.p_memsz(endian) > 0 => {
-                    stack = Some(start..start + header.p_memsz(endian));
+                    let end = start.checked_add(header.p_memsz(endian));
+                    let range = start..end.ok_or_else(|| bad("its stack has no end"))?;
+                    // The stack is the last that holds nothing yet; one before it is variables that all begin as zero.
+                    if let Some(range) = stack.replace(range) {
+                        segments.push(Segment { range, bytes: &[], access: Access::Write });
+                    }
                 }
                 PT_LOAD => {
                     let access = match header.p_flags(endian) & (PF_W | PF_X) {
@@ -215,7 +220,10 @@ impl<'a> Kernel<'a> {
                         _ => return Err(bad("a segment is writable and executable")),
                     };
                     let bytes = header.data(endian, file).map_err(|()| bad("a segment is cut off"))?;
-                    segments.push(Segment { range: start..start + header.p_memsz(endian), bytes, access });
+                    let size = header.p_memsz(endian);
+                    let end = start.checked_add(size).filter(|_| bytes.len() as u64 <= size);
+                    let end = end.ok_or_else(|| bad("a segment is longer than its place"))?;
+                    segments.push(Segment { range: start..end, bytes, access });
                 }
                 PT_NOTE => {
                     let notes = header.notes(endian, file).map_err(|error| bad(&error.to_string()))?;

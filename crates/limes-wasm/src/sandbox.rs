@@ -5,7 +5,7 @@ use crate::component::{self, Digest};
 use crate::engine::{Engine, EngineSettings};
 use crate::function::{self, WasmFunction};
 use crate::host::Host;
-use crate::tiered::TieredFunction;
+use crate::tiered::{self, TieredFunction};
 use crate::unikernel::{UnikernelCode, UnikernelCompiler};
 use limes_core::{
     CompileMode, Contract, Error, ErrorKind, Function, FunctionSpec, Grants, Limits, Prepared, Result,
@@ -14,7 +14,7 @@ use limes_core::{
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 use wasmtime::component::{ComponentExportIndex, HasData, Linker, ResourceTable};
 
@@ -94,33 +94,6 @@ struct Terms {
     name: String,
     limits: Limits,
     grants: Grants,
-}
-
-/// The work that is left when a function answers with a fast compiler's code.
-struct Optimize {
-    compiler: Arc<CompileService>,
-    environment: Arc<Environment>,
-    source: component::Component,
-    terms: Terms,
-    function: Weak<TieredFunction>,
-}
-
-impl Optimize {
-    /// Compiles, and puts the code in its place. What fails is traced: the function goes on as it is.
-    fn run(self) {
-        let loaded = optimized(&self.compiler, &self.environment, &self.source);
-        let name = self.terms.name.clone();
-        match loaded.and_then(|loaded| self.environment.link(loaded, self.terms)) {
-            Ok(optimized) => {
-                if let Some(function) = self.function.upgrade() {
-                    function.replace(optimized);
-                }
-            }
-            Err(error) => {
-                tracing::warn!(function = name, error = %error, "cannot optimise; the function stays slower");
-            }
-        }
-    }
 }
 
 fn optimized(
@@ -250,17 +223,10 @@ impl WasmSandbox {
         let (contract, export) = (source.contract(), source.export().to_owned());
         let loaded = Loaded { component, contract, export, timing };
         let function = TieredFunction::new(fast.link(loaded, terms.clone())?);
-        let optimize = Optimize {
-            compiler: self.compiler.clone(),
-            environment: environment.clone(),
-            source: source.clone(),
-            terms: terms.clone(),
-            function: Arc::downgrade(&function),
-        };
-        match std::thread::Builder::new().name("limes-optimize".into()).spawn(move || optimize.run()) {
-            Ok(_) => Ok(Some((function, timing))),
-            Err(_) => Ok(None),
-        }
+        let (compiler, environment) = (self.compiler.clone(), environment.clone());
+        let (source, terms) = (source.clone(), terms.clone());
+        let optimize = move || environment.link(optimized(&compiler, &environment, &source)?, terms);
+        Ok(tiered::replace_when_made(&function, optimize).then_some((function, timing)))
     }
 
     /// Machine code for this machine, as `limes compile` writes it.
@@ -317,7 +283,9 @@ impl WasmSandbox {
                 ),
             ));
         }
-        let slots = (stack == Limits::default().stack).then_some(self.settings.slots);
+        // A pool takes longer to make than the fast compiler's code is there.
+        let is_pooled = stack == Limits::default().stack && tier == Tier::Optimized;
+        let slots = is_pooled.then_some(self.settings.slots);
         let settings = EngineSettings { stack, slots, concurrent, tier };
         let mut environments = self.environments.lock();
         if let Some(environment) = environments.get(&settings) {

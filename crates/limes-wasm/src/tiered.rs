@@ -2,8 +2,14 @@
 
 use crate::function::WasmFunction;
 use limes_core::{BoxFuture, Contract, Function, Invocation, Output, Result, Tier};
-use parking_lot::RwLock;
-use std::sync::Arc;
+use parking_lot::{Mutex, RwLock};
+use std::sync::{Arc, Weak};
+
+/// How far what nobody waits for stands back behind calls, as nice(2) counts.
+const NICE: i32 = 10;
+
+/// One at a time: each compilation takes every core that is idle, and memory.
+static OPTIMIZING: Mutex<()> = Mutex::new(());
 
 /// Calls go to the code that is there when they begin, and end in it.
 pub(crate) struct TieredFunction {
@@ -22,6 +28,52 @@ impl TieredFunction {
 
     fn current(&self) -> Arc<WasmFunction> {
         self.current.read().clone()
+    }
+}
+
+/// Makes optimised code by `optimize` on a thread of its own, and puts it in the place of what `function` has. What fails is traced:
+/// the function goes on as it is.
+///
+/// `false` when there can be no such thread.
+pub(crate) fn replace_when_made(
+    function: &Arc<TieredFunction>,
+    optimize: impl FnOnce() -> Result<WasmFunction> + Send + 'static,
+) -> bool {
+    let (name, function) = (function.current().0.name.clone(), Arc::downgrade(function));
+    let work = move || {
+        let _turn = OPTIMIZING.lock();
+        in_background(move || replace(&name, &function, optimize));
+    };
+    std::thread::Builder::new().name("limes-optimize".into()).spawn(work).is_ok()
+}
+
+fn replace(name: &str, function: &Weak<TieredFunction>, optimize: impl FnOnce() -> Result<WasmFunction>) {
+    match optimize() {
+        Ok(optimized) => {
+            if let Some(function) = function.upgrade() {
+                function.replace(optimized);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(function = name, error = %error, "cannot optimise; the function stays slower")
+        }
+    }
+}
+
+/// Runs `work`, and what it does in parallel, on threads that leave the processor to calls: the first ones run meanwhile.
+///
+/// The threads are this work's alone. In a common pool one that waits would take up other work, perhaps for what it holds.
+fn in_background(work: impl FnOnce() + Send) {
+    let stand_back = |_| {
+        let _ = rustix::process::nice(NICE);
+    };
+    let pool = rayon::ThreadPoolBuilder::new()
+        .thread_name(|_| "limes-optimize".into())
+        .start_handler(stand_back)
+        .build();
+    match pool {
+        Ok(pool) => pool.install(work),
+        Err(_) => work(),
     }
 }
 

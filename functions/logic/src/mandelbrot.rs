@@ -17,8 +17,8 @@ pub const ITERATIONS: u16 = 256;
 pub const FILE: &str = "mandelbrot.png";
 
 const LANES: usize = 8;
-/// Iterations between two looks whether every point has escaped.
-const STRIDE: u16 = 4;
+/// Iterations between two looks whether a point has escaped.
+const STRIDE: u16 = 8;
 const LEFT: f32 = -2.0;
 const TOP: f32 = -1.5;
 const SIDE: f32 = 3.0;
@@ -58,37 +58,57 @@ pub fn counts() -> Vec<u16> {
     counts
 }
 
+/// What has escaped moves ever further away, to infinity and from there to no number, so that a look after several iterations
+/// finds it. Only the iterations before such a look are then made once more, one by one.
 #[inline]
 fn escape(x: f32x8, y: f32x8) -> [u16; LANES] {
-    let mut z = Orbit { re: f32x8::ZERO, im: f32x8::ZERO, bounded: i32x8::splat(-1), count: i32x8::ZERO };
+    let mut z = Orbit { re: f32x8::ZERO, im: f32x8::ZERO };
+    // -1 where no point so far had an absolute value above 2, otherwise 0.
+    let mut bounded = i32x8::splat(-1);
+    let mut count = i32x8::ZERO;
     for _ in 0..ITERATIONS / STRIDE {
-        // What has escaped counts no more, so that it may be looked for now and then.
-        for _ in 0..STRIDE {
-            z.step(x, y);
+        let start = z;
+        for _ in 0..STRIDE - 1 {
+            z = z.next(x, y);
         }
-        if z.bounded.none() {
-            break;
+        // The last of them counts as well: it is looked at, and only then left.
+        if (bounded & !z.bounded()).none() {
+            count += bounded & i32x8::splat(i32::from(STRIDE));
+        } else {
+            z = start;
+            for _ in 0..STRIDE - 1 {
+                bounded &= z.bounded();
+                count -= bounded;
+                z = z.next(x, y);
+            }
+            bounded &= z.bounded();
+            count -= bounded;
+            if bounded.none() {
+                break;
+            }
         }
+        z = z.next(x, y);
     }
-    z.count.to_array().map(|count| count as u16)
+    count.to_array().map(|count| count as u16)
 }
 
+#[derive(Clone, Copy)]
 struct Orbit {
     re: f32x8,
     im: f32x8,
-    /// -1 where no point so far had an absolute value above 2, otherwise 0.
-    bounded: i32x8,
-    count: i32x8,
 }
 
 impl Orbit {
     #[inline(always)]
-    fn step(&mut self, x: f32x8, y: f32x8) {
-        let (re2, im2) = (self.re * self.re, self.im * self.im);
-        self.bounded &= cast::<f32x8, i32x8>((re2 + im2).simd_le(f32x8::splat(4.0)));
-        self.count -= self.bounded;
-        self.im = (self.re + self.re) * self.im + y;
-        self.re = re2 - im2 + x;
+    fn next(self, x: f32x8, y: f32x8) -> Self {
+        let Self { re, im } = self;
+        Self { re: re * re - im * im + x, im: (re + re) * im + y }
+    }
+
+    /// -1 where the absolute value is 2 at most, otherwise 0.
+    #[inline(always)]
+    fn bounded(self) -> i32x8 {
+        cast((self.re * self.re + self.im * self.im).simd_le(f32x8::splat(4.0)))
     }
 }
 

@@ -78,15 +78,19 @@ class Toolchain:
         return made
 
 
-def find_target() -> Target:
+def find_target(flags: str = "") -> Target:
     """The best target that is installed.
+
+    Args:
+        flags: of rustc, after those of ``RUSTFLAGS``.
 
     Raises:
         NotFound: none is; the message has the command that installs one.
     """
+    flags = " ".join(part for part in (os.environ.get("RUSTFLAGS"), flags) if part)
     for name in TARGETS:
         if _is_installed(name):
-            return Target(name)
+            return Target(name, env={"RUSTFLAGS": flags or None})
     linker = next((found for name in _DEBIAN_LINKERS if (found := shutil.which(name))), None)
     if linker and all(path.exists() for path in (_DEBIAN_RUSTC, _DEBIAN_LIBRARY, _DEBIAN_LIBC)):
         # Debian ships the library as source alone; building it asks for what nightly has.
@@ -95,8 +99,7 @@ def find_target() -> Target:
             "RUSTC_BOOTSTRAP": "1",
             "RUSTUP_TOOLCHAIN": None,
             "CARGO_TARGET_WASM32_WASIP1_LINKER": linker,
-            "CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS": f"-C link-self-contained=no -L native={_DEBIAN_LIBC} "
-            + os.environ.get("RUSTFLAGS", ""),
+            "CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS": f"-C link-self-contained=no -L native={_DEBIAN_LIBC} {flags}",
             "RUSTFLAGS": None,
         }
         return Target("wasm32-wasip1", ("-Zbuild-std=std,panic_abort",), env)

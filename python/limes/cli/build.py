@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from limes.cli import options
+from limes.cli.inspect import may_ask_for
 from limes.cli.output import guarded, new_app, progress, write_facts, write_json
 from limes.units import format_size
 
@@ -45,7 +46,7 @@ def build(
             ("component", built.component),
             ("contract", built.contract),
             ("size", format_size(built.size)),
-            ("grants", ", ".join(built.grants) or "needs none"),
+            ("may ask for", may_ask_for(built.grants)),
             ("build", how),
         ]
     )

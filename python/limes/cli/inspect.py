@@ -21,7 +21,7 @@ def inspect_component(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A component, a wasip1 module, or wat text.")],
     as_json: options.Json = False,
 ) -> None:
-    """Show a component's contract, imports, exports, sizes, and the grants it will need."""
+    """Show a component's contract, imports, exports, sizes, and the grants it may ask for."""
     from limes import _native
 
     try:
@@ -41,12 +41,19 @@ def inspect_component(
             ("size", format_size(found["size"])),
             ("sha256", found["digest"]),
             ("core modules", f"{len(modules)}, {format_size(sum(modules))}" if modules else ""),
-            ("grants needed", ", ".join(found["grants_needed"]) or "none"),
+            ("may ask for", may_ask_for(found["grants_needed"])),
             ("not offered", ", ".join(found["unsupported_imports"])),
         ]
     )
     _write_interfaces("exports", found["exports"])
     _write_interfaces("imports", found["imports"])
+
+
+def may_ask_for(grants: list[str]) -> str:
+    """What a component's imports say of grants: no more than that, since they are those of its language's library too."""
+    if not grants:
+        return "nothing: it needs no grants"
+    return f"{', '.join(grants)}: its imports allow for that, used or not; what is not granted is refused"
 
 
 def _write_interfaces(title: str, interfaces: list[dict[str, Any]]) -> None:

@@ -23,6 +23,16 @@ def serve(
         str, typer.Option("--admin", metavar="HOST:PORT", help="Where the admin API is.")
     ] = "127.0.0.1:8081",
     threads: Annotated[int, typer.Option("--threads", min=0, help="Server threads; 0 is one a core.")] = 0,
+    busy_poll_us: Annotated[
+        int,
+        typer.Option(
+            "--busy-poll-us",
+            min=0,
+            max=10_000,
+            metavar="MICROSECONDS",
+            help="How long a server thread polls for its next request before it sleeps, where the last one came as quickly.",
+        ),
+    ] = 100,
     grace: Annotated[
         str,
         typer.Option("--grace", metavar="DURATION", help="How long a shutdown waits for requests that run."),
@@ -60,6 +70,7 @@ def serve(
         listen=listen,
         admin=admin,
         threads=threads,
+        busy_poll_us=busy_poll_us,
         grace_ms=options.quantity(parse_duration, grace, "--grace"),
         cache_bytes=options.quantity(parse_size, cache_size, "--cache-size"),
         slots=slots,

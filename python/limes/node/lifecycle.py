@@ -46,6 +46,9 @@ class Settings:
     """Where the admin API is, ``HOST:PORT``; port 0 is any."""
     threads: int = 0
     """Server threads of the data plane; 0 is one a core."""
+    busy_poll_us: int | None = None
+    """How long a server thread polls for its next request before it sleeps, in microseconds, where the last one came as
+    quickly; 0 is never, None the core's default."""
     grace_ms: int = DEFAULT_GRACE_MS
     """How long a shutdown waits for requests that were accepted."""
     cache_bytes: int = 10 << 30
@@ -119,7 +122,9 @@ def _assemble(settings: Settings, registry: Registry, listener: socket.socket) -
         **slots,
     )
     host, port, _ = _resolve(settings.listen)
-    node = _native.Node(engine, _written(host, port), threads=settings.threads)
+    node = _native.Node(
+        engine, _written(host, port), threads=settings.threads, busy_poll_us=settings.busy_poll_us
+    )
     return AdminState(
         engine=engine,
         node=node,

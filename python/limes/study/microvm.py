@@ -120,8 +120,8 @@ class MicrovmTarget:
     def prepare(self) -> None:
         """Load the function into its sandbox, and see in a first call how much memory one machine holds."""
         machine: dict[str, Any] = {"vmm": self._cell.vmm, "mode": self._cell.mode}
-        if self._cell.sandbox == "unikernel":
-            machine["image"] = {"kernel": str(self._kernel())}
+        native = self._cell.sandbox == "unikernel"
+        function = self._kernel() if native else self._workload.component
         options: dict[str, Any] = {
             **self._workload.granted(self._workspace),
             "sandbox": "microvm",
@@ -129,9 +129,7 @@ class MicrovmTarget:
         }
         self.caveat = virtualisation_caveat(self._cell.vmm)
         try:
-            self._function = self._runtime().load(
-                self._workload.component, name=self._workload.name, **options
-            )
+            self._function = self._runtime().load(function, name=self._workload.name, **options)
         except InvalidArgument as error:
             raise Unavailable(error.message, operation="study") from error
         with LargestGrowth() as largest:
@@ -159,7 +157,10 @@ class MicrovmTarget:
 
     def _kernel(self) -> Path:
         if self._workload.unikernel is None:
-            raise Unavailable(f"{self._workload.name} has no native unikernel", operation="study")
+            raise Unavailable(
+                f"{self._workload.name} has no native function: those of `make functions` have no files",
+                operation="study",
+            )
         return self._workload.unikernel
 
     def close(self) -> None:

@@ -151,11 +151,13 @@ def project_root() -> Path:
 
 def _shipped(functions: Path, name: str) -> Workload:
     program = functions / "build" / "native" / name
+    unikernel = functions / "build" / "unikernel" / name
     folder = functions / name / "data"
     return Workload(
         name,
         functions / "build" / f"{name}.wasm",
         native=program if os.access(program, os.X_OK) else None,
+        unikernel=unikernel if unikernel.is_file() else None,
         native_times=True,
         folder=folder if folder.is_dir() else None,
         paper=name,

@@ -107,6 +107,10 @@ impl Driver for Builtin {
     }
 
     fn template(&self, boot: Boot) -> Result<Arc<dyn Template>> {
+        if boot.extras.is_some() {
+            let message = "the built-in monitor boots Limes' own unikernels; an image of your own needs vmm = \"firecracker\" or \"qemu\"";
+            return Err(Error::new(ErrorKind::InvalidArgument, "start microVM", message));
+        }
         let read = |path: &Path| {
             std::fs::read(path).map_err(|error| {
                 Error::new(ErrorKind::Io, "start microVM", format!("cannot read `{}`", path.display()))
@@ -114,7 +118,7 @@ impl Driver for Builtin {
             })
         };
         let kernel = read(&boot.kernel)?;
-        let artifact = read(&boot.initrd)?;
+        let artifact = boot.initrd.as_deref().map(read).transpose()?.unwrap_or_default();
         let image = Image::build(&kernel, &artifact, boot.memory).map_err(|error| {
             Error::new(ErrorKind::InvalidArgument, "start microVM", "the machine cannot be laid out")
                 .from_source(error)

@@ -1,26 +1,55 @@
 //! One module a virtual machine monitor, behind one set of traits.
 
 pub(crate) mod builtin;
+pub(crate) mod console;
 pub(crate) mod firecracker;
+pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod qemu;
+mod qemu_image;
 mod watch;
 
 use crate::budget::Lease;
 use crate::channel::Channel;
+use console::Console;
 use limes_core::{BoxFuture, Control, Mode, Phase, Result, Vmm};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
 
 /// What a machine boots.
 pub(crate) struct Boot {
     /// The unikernel.
     pub kernel: PathBuf,
-    /// The artifact.
-    pub initrd: PathBuf,
+    /// The artifact, where the unikernel takes one.
+    pub initrd: Option<PathBuf>,
     /// Bytes.
     pub memory: u64,
+    /// Set for an image of one's own.
+    pub extras: Option<Extras>,
+}
+
+/// What a machine with an image of one's own has besides its kernel.
+pub(crate) struct Extras {
+    /// For the kernel.
+    pub arguments: String,
+    /// Its root drive, to be copied.
+    pub drive: Option<PathBuf>,
+    /// How it is reached.
+    pub door: Door,
+    /// Bytes of its console that are kept.
+    pub console: u64,
+}
+
+/// How an image is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// It connects to its host's vsock.
+    Vsock,
+    /// It listens on a port of its network card.
+    Port(u16),
 }
 
 /// A monitor that works here.
@@ -79,6 +108,11 @@ pub(crate) trait Template: Send + Sync {
 pub(crate) trait Configured: Send {
     /// Starts it; its guest has not been heard of.
     fn start(self: Box<Self>) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>>;
+
+    /// The console of an image's machine, once.
+    fn console(&mut self) -> Option<Console> {
+        None
+    }
 }
 
 /// A machine's state on which others are made.
@@ -106,6 +140,19 @@ pub(crate) trait Monitor: Send + Sync {
     /// # Errors
     /// The monitor does not know this, or failed.
     fn reset<'a>(&'a mut self, channel: &'a mut Channel) -> BoxFuture<'a, Result<()>>;
+
+    /// Waits until the monitor's process has ended.
+    fn ended(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    /// A connection to the port of an image.
+    ///
+    /// # Errors
+    /// It has none, or nobody listens there yet.
+    fn connect(&self) -> BoxFuture<'_, io::Result<TcpStream>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
 }
 
 /// A machine whose guest waits for a call, or answers one.

@@ -17,6 +17,9 @@ use tokio::io::unix::AsyncFd;
 const PREFIX: &str = "limes-microvm-";
 const LOCK: &str = "lock";
 
+/// The copy of an image's root drive in the folder of its machine.
+pub(super) const DRIVE: &str = "drive";
+
 /// What of a monitor's own words goes into an error, in bytes.
 const TAIL: u64 = 2000;
 
@@ -114,14 +117,28 @@ impl Place {
     }
 }
 
+/// Copies an image's root drive into a machine's folder: what the machine writes there is gone with it.
+///
+/// # Errors
+/// It cannot be read, or the folder takes no more.
+pub(super) async fn copy_drive(drive: &Path, place: &Place) -> Result<()> {
+    let (from, to) = (drive.to_owned(), place.join(DRIVE));
+    let copied = tokio::task::spawn_blocking(move || std::fs::copy(from, to));
+    let copied = copied.await.map_err(io::Error::other).and_then(|copied| copied);
+    copied.map(drop).map_err(|error| {
+        let message = format!("cannot copy the image's drive `{}` for a machine", drive.display());
+        Error::new(ErrorKind::Io, "start microVM", message).from_source(error)
+    })
+}
+
 /// A monitor's program, as it is started: through `launcher`, the program `limes-vmm`.
 #[derive(Clone)]
-pub(crate) struct Program {
+pub(crate) struct Executable {
     pub binary: PathBuf,
     pub launcher: PathBuf,
 }
 
-impl Program {
+impl Executable {
     /// What it says of its version.
     ///
     /// # Errors
@@ -183,11 +200,24 @@ impl Drop for Killed {
 }
 
 impl Process {
-    /// Starts a [`Program`]'s `command` in `place`, with nothing on its stdin and its words kept; it ends with this process.
+    /// Starts a [`Executable`]'s `command` in `place`, with nothing on its stdin and its words kept; it ends with this process.
     ///
     /// # Errors
     /// It does not start.
-    pub fn start(name: &'static str, mut command: Command, place: &Place) -> Result<Self> {
+    pub fn start(name: &'static str, command: Command, place: &Place) -> Result<Self> {
+        Self::start_saying(name, command, place, None)
+    }
+
+    /// As [`start`](Self::start); what it says on stdout is a guest's console, and goes to `console`.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_saying(
+        name: &'static str,
+        mut command: Command,
+        place: &Place,
+        console: Option<std::os::fd::OwnedFd>,
+    ) -> Result<Self> {
         let failed = |error: io::Error| {
             Error::new(ErrorKind::Unavailable, "start microVM", format!("cannot start {name}"))
                 .from_source(error)
@@ -198,7 +228,7 @@ impl Process {
         command
             .current_dir(place.path())
             .stdin(Stdio::null())
-            .stdout(words().map_err(failed)?)
+            .stdout(console.map_or_else(words, |console| Ok(console.into())).map_err(failed)?)
             .stderr(words().map_err(failed)?);
         let (done, started) = mpsc::channel();
         let gone = || io::Error::other("the thread that starts processes is gone");

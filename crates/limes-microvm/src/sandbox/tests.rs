@@ -50,11 +50,12 @@ fn text(artifact: &[u8]) -> std::ops::Range<usize> {
 
 /// How a call ends of a function whose every 16 bytes of code are what `code` makes of their offset in the artifact.
 fn damaged(sandbox: &MicroVmSandbox, vmm: Vmm, code: fn(usize) -> Vec<u8>) -> Error {
-    let mut compiled = sandbox.wasm.compile_for_unikernel(PROBE.as_bytes()).unwrap();
-    let text = text(&compiled.artifact);
+    let mut program = Program::of(PROBE.as_bytes(), &sandbox.wasm).unwrap();
+    let artifact = program.artifact.as_mut().unwrap();
+    let text = text(artifact);
     for at in text.clone().step_by(16).take_while(|at| at + 16 <= text.end) {
         let code = code(at);
-        compiled.artifact[at..at + code.len()].copy_from_slice(&code);
+        artifact[at..at + code.len()].copy_from_slice(&code);
     }
     let limits = Arc::new(Limits { memory: 8 << 20, ..Limits::default() });
     let settings = MicroVm {
@@ -63,8 +64,8 @@ fn damaged(sandbox: &MicroVmSandbox, vmm: Vmm, code: fn(usize) -> Vec<u8>) -> Er
         mode: limes_core::Mode::EndToEnd,
         ..MicroVm::default()
     };
-    let contract = compiled.contract;
-    let pool = sandbox.pool("damaged", compiled, &limits, &Grants::default(), &settings).unwrap();
+    let contract = program.contract;
+    let pool = sandbox.pool("damaged", program, &limits, &Grants::default(), &settings).unwrap();
     let function = MicroVmFunction { name: "damaged".into(), contract, limits, grants: Arc::default(), pool };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let timeout = Duration::from_secs(30);

@@ -256,7 +256,7 @@ impl Cache {
         if content.len() as u64 > self.max_pack_bytes() {
             return;
         }
-        let stored = self.directory.write(&name, &[&content]);
+        let stored = self.directory.write_lazily(&name, &[&content]);
         let stored = stored.and_then(|file| file.set_modified(SystemTime::now()));
         if let Err(error) = stored.and_then(|()| self.make_room(&name)) {
             self.cannot_write(&error);

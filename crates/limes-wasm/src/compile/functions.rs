@@ -20,7 +20,9 @@ pub(super) fn is_worthwhile(component: &[u8]) -> bool {
 /// What is known while one component is compiled.
 ///
 /// A key is the engine's own (a SHA-256 of the function's intermediate form, and of all settings that decide its code), so that
-/// what is found under one is what compiling would give.
+/// what is found under one is what compiling would give. The same function may get several keys: Cranelift 0.135 clears a function's
+/// form for the next one but for its exception tables, and trampolines have such, so that a key depends on what its thread compiled
+/// before. Some of a component's functions, up to a twelfth of Python's, are therefore compiled again.
 pub(super) struct FunctionCache {
     packs: Vec<(Pack, AtomicBool)>,
     /// Where each function is: the pack, by its place in `packs`.

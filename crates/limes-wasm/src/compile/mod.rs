@@ -60,32 +60,10 @@ impl CompileService {
         self.cache.as_ref()
     }
 
-    /// Loads what `input` (component, module or text) was compiled to, reading and compiling it if need be.
-    ///
-    /// On a hit the input is not read at all, only its digest taken: what was stored under it had been validated.
-    ///
-    /// # Errors
-    /// As [`component::read`], and [`BadComponent`](ErrorKind::BadComponent) when it does not compile.
-    pub fn load(&self, target: &Target, input: &[u8]) -> Result<Loaded> {
-        let start = Instant::now();
-        if let Some(mut loaded) = self.cached(target, Digest::of(input)) {
-            loaded.timing.load = nanos(start);
-            return Ok(loaded);
-        }
-        let component = component::read(input)?;
-        let (compiled, mut timing) = self.component(target, &component)?;
-        timing.load = nanos(start).saturating_sub(timing.compile);
-        Ok(Loaded {
-            component: compiled,
-            contract: component.contract(),
-            export: component.export().to_owned(),
-            timing,
-        })
-    }
-
     /// Loads what the input of this digest was compiled to; `None` when the cache does not have it.
     ///
-    /// The digest is the caller's word for the bytes: ask with one that was taken of them.
+    /// The digest is the caller's word for the bytes: ask with one that was taken of them. Those are not read: what was stored
+    /// under it had been validated.
     pub fn cached(&self, target: &Target, digest: Digest) -> Option<Loaded> {
         let start = Instant::now();
         let key = EntryKey::of(target.engine(), digest);

@@ -123,11 +123,7 @@ fn what_was_compiled_once_is_found_by_component_by_input_and_by_digest() {
     assert_eq!(call(bench.target.engine(), &cached.component), "hello");
 
     // The binary is another input than the text it was made from.
-    let loaded = bench.service.load(&bench.target, hello.bytes()).unwrap();
-    assert_eq!((loaded.timing.cache, loaded.contract), (CacheOutcome::Miss, Contract::Run));
-    let loaded = bench.service.load(&bench.target, hello.bytes()).unwrap();
-    assert_eq!((loaded.timing.cache, loaded.timing.compile), (CacheOutcome::Hit, 0));
-    assert_eq!(call(bench.target.engine(), &loaded.component), "hello");
+    assert!(bench.service.cached(&bench.target, Digest::of(hello.bytes())).is_none());
     assert!(bench.service.cached(&bench.target, Digest::of(b"something else")).is_none());
 }
 
@@ -167,8 +163,6 @@ fn without_a_cache_every_load_compiles_and_nothing_is_written() {
         let (compiled, timing) = service.component(&target, &hello).unwrap();
         assert_eq!(call(target.engine(), &compiled), "hello");
         assert!(timing.compile > 0 && timing.cache == CacheOutcome::Unused);
-        let loaded = service.load(&target, hello.bytes()).unwrap();
-        assert!(loaded.timing.compile > 0 && loaded.timing.cache == CacheOutcome::Unused);
     }
 }
 

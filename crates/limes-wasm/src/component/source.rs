@@ -19,6 +19,8 @@ pub enum Kind {
     Component,
     /// A core module, which has been made a component.
     Module,
+    /// A native function: a unikernel of its own, for a microVM.
+    Native,
 }
 
 /// An input, brought into the form of a binary component (not validated when it came as one).
@@ -64,7 +66,8 @@ fn from_text(input: &[u8]) -> Result<Vec<u8>> {
     }
     if input.starts_with(b"\x7fELF") {
         return Err(bad(format!(
-            "this is machine code (an ELF file, perhaps a compiled artifact); give {accepted}"
+            "this is machine code (an ELF file, perhaps a compiled artifact); give {accepted}; a native function runs with \
+             sandbox = \"microvm\""
         )));
     }
     let Ok(text) = std::str::from_utf8(input) else {

@@ -4,9 +4,9 @@ use super::remap::{Constant, ModuleMap};
 use std::collections::{HashMap, HashSet};
 use wasm_encoder::reencode::Reencode;
 use wasm_encoder::{
-    CodeSection, DataCountSection, DataSection, ElementSection, EntityType, ExportSection, Function,
-    FunctionSection, GlobalSection, ImportSection, Instruction, MemorySection, NameMap, NameSection,
-    StartSection, TableSection, TagSection, TypeSection,
+    DataCountSection, DataSection, ElementSection, Encode, EntityType, ExportSection, Function,
+    FunctionSection, GlobalSection, ImportSection, Instruction, MemorySection, NameMap, NameSection, Section,
+    SectionId, StartSection, TableSection, TagSection, TypeSection,
 };
 use wasmparser::{KnownCustom, Name, Parser, Payload, TypeRef};
 
@@ -28,7 +28,7 @@ struct Sections {
     tags: TagSection,
     globals: GlobalSection,
     elements: ElementSection,
-    code: CodeSection,
+    code: Code,
     data: DataSection,
     names: NameMap,
     /// The last function that has a name: they come in order.
@@ -42,6 +42,8 @@ pub(super) fn build<'a>(parsed: &Parsed<'a>, plan: &Plan<'a>) -> Option<Fused<'a
     let imports = external_imports(parsed, plan)?;
     let places: HashMap<u32, usize> = imports.iter().copied().zip(0..).collect();
     let mut sections = Sections::default();
+    let sizes = plan.members.iter().filter_map(|&instance| parsed.module(instance));
+    sections.code.bytes.reserve(sizes.map(|module| module.bytes.len()).sum());
     let mut counts = HashMap::from([(Kind::Func, imports.len() as u32)]);
     let mut import_types: Vec<Option<u32>> = vec![None; imports.len()];
     let mut constants = HashMap::new();
@@ -117,6 +119,46 @@ fn exports<'a>(plan: &Plan<'a>, exported: &HashMap<(u32, &'a str), (Kind, u32)>)
     Some(exports)
 }
 
+/// The bodies of all functions. They are most of a module, so they are written where there is room for all of them at once.
+#[derive(Default)]
+struct Code {
+    count: u32,
+    bytes: Vec<u8>,
+}
+
+impl Code {
+    fn push(&mut self, function: &Function) {
+        function.encode(&mut self.bytes);
+        self.count += 1;
+    }
+
+    fn append(&mut self, body: &wasmparser::FunctionBody<'_>, map: &mut ModuleMap) -> Option<()> {
+        let mut function = map.new_function_with_parsed_locals(body).ok()?;
+        let mut reader = body.get_operators_reader().ok()?;
+        while !reader.eof() {
+            function.instruction(&map.parse_instruction(&mut reader).ok()?);
+        }
+        self.push(&function);
+        Some(())
+    }
+}
+
+impl Encode for Code {
+    fn encode(&self, sink: &mut Vec<u8>) {
+        let mut count = Vec::with_capacity(5);
+        self.count.encode(&mut count);
+        (count.len() + self.bytes.len()).encode(sink);
+        sink.extend(count);
+        sink.extend(&self.bytes);
+    }
+}
+
+impl Section for Code {
+    fn id(&self) -> u8 {
+        SectionId::Code.into()
+    }
+}
+
 impl Sections {
     /// Appends everything a module defines.
     fn append(&mut self, module: &[u8], map: &mut ModuleMap, counts: &mut HashMap<Kind, u32>) -> Option<()> {
@@ -162,7 +204,7 @@ impl Sections {
                     map.parse_element_section(&mut self.elements, section).ok()?;
                 }
                 Payload::DataCountSection { .. } => self.uses_data_count = true,
-                Payload::CodeSectionEntry(body) => map.parse_function_body(&mut self.code, body).ok()?,
+                Payload::CodeSectionEntry(body) => self.code.append(&body, map)?,
                 Payload::DataSection(section) => map.parse_data_section(&mut self.data, section).ok()?,
                 Payload::CustomSection(section) => {
                     if let KnownCustom::Name(names) = section.as_known() {
@@ -206,25 +248,30 @@ impl Sections {
         for (name, kind, index) in sorted {
             export_section.export(name, kind.encoded(), *index);
         }
-        let mut module = wasm_encoder::Module::new();
-        module.section(&self.types).section(&imports).section(&self.functions).section(&self.tables);
-        module.section(&self.memories);
+        let mut module = Vec::with_capacity(self.code.bytes.capacity());
+        module.extend(wasm_encoder::Module::HEADER);
+        for section in [&self.types as &dyn Section, &imports, &self.functions, &self.tables, &self.memories]
+        {
+            section.append_to(&mut module);
+        }
         if !self.tags.is_empty() {
-            module.section(&self.tags);
+            self.tags.append_to(&mut module);
         }
-        module.section(&self.globals).section(&export_section);
+        self.globals.append_to(&mut module);
+        export_section.append_to(&mut module);
         if let Some(function_index) = start {
-            module.section(&StartSection { function_index });
+            StartSection { function_index }.append_to(&mut module);
         }
-        module.section(&self.elements);
+        self.elements.append_to(&mut module);
         if self.uses_data_count {
-            module.section(&DataCountSection { count: self.data.len() });
+            DataCountSection { count: self.data.len() }.append_to(&mut module);
         }
-        module.section(&self.code).section(&self.data);
+        self.code.append_to(&mut module);
+        self.data.append_to(&mut module);
         let mut names = NameSection::new();
         names.functions(&self.names);
-        module.section(&names);
-        Some(module.finish())
+        names.append_to(&mut module);
+        Some(module)
     }
 
     /// The function to start with, if any: one that calls them all in turn where there are several.
@@ -240,7 +287,7 @@ impl Sections {
             caller.instruction(&Instruction::Call(start));
         }
         caller.instruction(&Instruction::End);
-        self.code.function(&caller);
+        self.code.push(&caller);
         Some(imported + self.functions.len() - 1)
     }
 }

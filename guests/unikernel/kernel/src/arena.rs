@@ -31,6 +31,14 @@ pub(crate) unsafe fn set_up(bounds: Range<usize>) {
     ARENA.get().bounds = bounds.start.next_multiple_of(PAGE)..bounds.end & !(PAGE - 1);
 }
 
+/// Leaves the arena at most `bytes`. What was handed out beyond stays its owner's.
+pub fn limit(bytes: usize) {
+    let mut arena = ARENA.get();
+    let end = arena.bounds.start.saturating_add(bytes) & !(PAGE - 1);
+    let taken = arena.regions[..arena.used].last().map_or(arena.bounds.start, |region| region.end);
+    arena.bounds.end = arena.bounds.end.min(end).max(taken);
+}
+
 /// Zeroed memory of `size` bytes, page-aligned; null when there is no room.
 pub fn allocate(size: usize) -> *mut u8 {
     match ARENA.get().allocate(size) {

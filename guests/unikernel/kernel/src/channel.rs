@@ -55,6 +55,22 @@ pub fn send(message: &ToHost<'_>) {
     channel.scratch = bytes;
 }
 
+/// Sends bytes that are no message, to a host that speaks another protocol.
+pub fn send_bytes(bytes: &[u8]) {
+    CHANNEL.get().transport().send(bytes);
+}
+
+/// Waits for bytes that are no message; how many came.
+pub fn receive_bytes(into: &mut [u8]) -> usize {
+    loop {
+        let mut channel = CHANNEL.get();
+        match channel.transport().receive(into) {
+            0 => channel.transport().wait(),
+            count => return count,
+        }
+    }
+}
+
 /// Waits for the next message and hands it to `take`.
 ///
 /// A host that says what is no message has lost its mind, and the machine ends.

@@ -1,9 +1,10 @@
 //! Memory for the kernel and the engine: small pieces from a heap, large ones from the arena.
 
 use crate::arena;
+use crate::single::Single;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr;
-use talc::{ErrOnOom, Span, Talc};
+use talc::{OomHandler, Span, Talc};
 
 /// Bytes of the heap.
 pub(crate) const SIZE: usize = 16 << 20;
@@ -11,10 +12,47 @@ pub(crate) const SIZE: usize = 16 << 20;
 /// From this many bytes on, memory comes from the arena: it is zero there already, and large pieces do not break up the heap.
 const LARGE: usize = 128 << 10;
 
-#[global_allocator]
-static HEAP: Heap = Heap(crate::single::Single::new(Talc::new(ErrOnOom)));
+/// Bytes that the heap takes from the arena each time it is full.
+const GROWTH: usize = 4 << 20;
 
-struct Heap(crate::single::Single<Talc<ErrOnOom>>);
+#[global_allocator]
+static HEAP: Heap = Heap(Single::new(Talc::new(Grow)));
+
+/// What is told of memory that there is not.
+static EXHAUSTED: Single<Option<fn(usize) -> !>> = Single::new(None);
+
+struct Heap(Single<Talc<Grow>>);
+
+/// Lets the heap have some of the arena when it is full.
+struct Grow;
+
+impl OomHandler for Grow {
+    fn handle_oom(talc: &mut Talc<Self>, _: Layout) -> Result<(), ()> {
+        let memory = arena::allocate(GROWTH);
+        if memory.is_null() {
+            return Err(());
+        }
+        // SAFETY: the arena has just given these bytes, and they are never given back.
+        unsafe { talc.claim(Span::from_base_size(memory, GROWTH)) }.map(drop)
+    }
+}
+
+/// Ends the machine by `report`, with the bytes that were asked for, where an allocation would fail otherwise.
+pub fn on_exhaustion(report: fn(usize) -> !) {
+    *EXHAUSTED.get() = Some(report);
+}
+
+/// `memory`, unless there is none and somebody wants to know.
+fn found(memory: *mut u8, size: usize) -> *mut u8 {
+    if memory.is_null() {
+        // Taken: what reports it may need memory itself, and then gets what is left, or nothing.
+        let report = EXHAUSTED.get().take();
+        if let Some(report) = report {
+            report(size);
+        }
+    }
+    memory
+}
 
 /// Gives the heap its memory. Called once, before anything is allocated.
 ///
@@ -30,10 +68,11 @@ pub(crate) unsafe fn set_up(start: usize) {
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.size() >= LARGE {
-            return arena::allocate(layout.size());
+            return found(arena::allocate(layout.size()), layout.size());
         }
         // SAFETY: the size of a layout that reaches an allocator is not zero.
-        unsafe { self.0.get().malloc(layout) }.map_or(ptr::null_mut(), |memory| memory.as_ptr())
+        let memory = unsafe { self.0.get().malloc(layout) };
+        found(memory.map_or(ptr::null_mut(), |memory| memory.as_ptr()), layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {

@@ -11,16 +11,21 @@ pub mod arena;
 mod boot;
 pub mod channel;
 pub mod clock;
-mod heap;
+pub mod heap;
 mod memory;
 mod panic;
 mod port;
 pub mod random;
 pub mod single;
 
+#[cfg(feature = "card")]
+pub use boot::card::Card;
+
 /// What the machine came with.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
     /// The artifact that the host placed in memory; it is never written.
     pub artifact: &'static [u8],
+    /// What the kernel was booted with; empty under the built-in VMM.
+    pub arguments: &'static str,
 }

@@ -3,7 +3,7 @@
 //! Firecracker's jailer changes to a root of the process's own and to a user of its own. What the process needs lies in that root before it starts, and
 //! what it makes there is reached from outside.
 
-use super::super::process::{Folder, Place, Program};
+use super::super::process::{Executable, Folder, Place};
 use super::unavailable;
 use limes_core::Result;
 use rustix::fs::{Gid, Mode, Uid};
@@ -57,9 +57,9 @@ impl Cell {
     }
 
     /// The command that runs `program` in here; Firecracker's arguments may follow.
-    pub fn command(&self, program: &Program) -> Command {
+    pub fn command(&self, program: &Executable) -> Command {
         let Some(jail) = &self.jail else { return program.command() };
-        let jailer = Program { binary: jail.jailer.clone(), launcher: program.launcher.clone() };
+        let jailer = Executable { binary: jail.jailer.clone(), launcher: program.launcher.clone() };
         let user = jail.user.to_string();
         let mut command = jailer.command();
         command.args(["--id", ID, "--uid", &user, "--gid", &user, "--exec-file"]).arg(&program.binary);

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 /// A connection: a JSON object a line, commands answered in order, events between.
-pub(super) struct Control {
+pub(in crate::driver) struct Control {
     lines: BufReader<UnixStream>,
     line: String,
 }
@@ -37,14 +37,26 @@ impl Control {
         }
     }
 
+    /// Has it do something.
+    ///
+    /// # Errors
+    /// It cannot, or is gone.
     pub async fn run(&mut self, command: &str, arguments: Value) -> Result<()> {
+        self.ask(command, arguments).await.map(drop)
+    }
+
+    /// What it answers to a command.
+    ///
+    /// # Errors
+    /// It cannot, or is gone.
+    pub async fn ask(&mut self, command: &str, arguments: Value) -> Result<Value> {
         let order = json!({ "execute": command, "arguments": arguments }).to_string() + "\n";
         let sent = self.lines.get_mut().write_all(order.as_bytes()).await;
         sent.map_err(|error| unavailable(format!("cannot send it `{command}`")).from_source(error))?;
         loop {
-            let answer = self.next().await?;
-            if answer.get("return").is_some() {
-                return Ok(());
+            let mut answer = self.next().await?;
+            if let Some(said) = answer.get_mut("return") {
+                return Ok(said.take());
             }
             if let Some(error) = answer.get("error") {
                 let said = error["desc"].as_str().unwrap_or("no reason given").to_owned();

@@ -23,18 +23,21 @@ pub(super) extern "C" fn start(way: u32, info: *const u8, length: usize, artifac
     unsafe {
         let memory = if way == PVH { pvh_memory(info) } else { linux_memory(info) };
         let end = memory.min(LIMIT) as usize;
-        let (first, step, count) = if way == PVH { QEMU_DEVICES } else { command_line_device(info) };
+        let arguments = arguments(if way == PVH { read(info, 24) } else { read::<u32>(info, 0x228).into() });
+        let (first, step, count) = if way == PVH { QEMU_DEVICES } else { command_line_device(arguments) };
         *DEVICES.get() = first..first + step * count;
         *STEP.get() = step;
-        let artifact = artifact..artifact + length;
+        let artifact = if length == 0 { end..end } else { artifact..artifact + length };
         fault::set_artifact(&artifact);
         let arena = tables::protect(&artifact).min(end);
-        super::run(arena, artifact, || {
-            let devices = DEVICES.get().clone();
-            let step = *STEP.get();
-            virtio::find(devices.step_by(step))
-        })
+        super::run(arena, artifact, arguments, || virtio::find())
     }
+}
+
+/// Where devices may be.
+pub(super) fn devices() -> impl Iterator<Item = usize> {
+    let range = DEVICES.get().clone();
+    range.step_by(*STEP.get())
 }
 
 /// # Safety
@@ -88,23 +91,27 @@ fn end_of(entries: impl Iterator<Item = (u64, u64, u32)>) -> u64 {
         .unwrap_or(0)
 }
 
-/// The devices that the command line tells of, as `virtio_mmio.device=4K@0xd0000000:5`: the first, their distance, and how many.
+/// The command line.
 ///
 /// # Safety
-/// `info` is a `boot_params`.
-unsafe fn command_line_device(info: *const u8) -> (usize, usize, usize) {
-    const STEP: usize = 0x1000;
-    const DEFAULT: (usize, usize, usize) = (0xd000_0000, STEP, 4);
-    // SAFETY: the structure's fields; the command line ends in zero and is at most 2 KiB long.
+/// `start` is null, or where a command line is that ends in zero and is at most 2 KiB long; it stays there.
+unsafe fn arguments(start: u64) -> &'static str {
+    let start = start as usize as *const u8;
+    // SAFETY: the caller's promise.
     let line = unsafe {
-        let start = read::<u32>(info, 0x228) as usize as *const u8;
         let length = (0..2048).take_while(|at| !start.is_null() && read::<u8>(start, *at) != 0).count();
         if length == 0 {
-            return DEFAULT;
+            return "";
         }
         core::slice::from_raw_parts(start, length)
     };
-    let line = core::str::from_utf8(line).unwrap_or("");
+    core::str::from_utf8(line).unwrap_or("")
+}
+
+/// The devices that the command line tells of, as `virtio_mmio.device=4K@0xd0000000:5`: the first, their distance, and how many.
+fn command_line_device(line: &str) -> (usize, usize, usize) {
+    const STEP: usize = 0x1000;
+    const DEFAULT: (usize, usize, usize) = (0xd000_0000, STEP, 4);
     let mut addresses = line
         .split_ascii_whitespace()
         .filter_map(|word| word.strip_prefix("virtio_mmio.device="))

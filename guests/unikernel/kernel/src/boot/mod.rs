@@ -1,5 +1,7 @@
 //! The ways in.
 
+#[cfg(feature = "card")]
+pub mod card;
 mod device;
 mod entry;
 mod fault;
@@ -26,7 +28,12 @@ unsafe extern "C" {
 ///
 /// # Safety
 /// Memory is mapped and zero from `heap_start` to `end`, and at `artifact`, which lies below `end` and is never written.
-unsafe fn run(end: usize, artifact: Range<usize>, transport: fn() -> Box<dyn channel::Transport>) -> ! {
+unsafe fn run(
+    end: usize,
+    artifact: Range<usize>,
+    arguments: &'static str,
+    transport: fn() -> Box<dyn channel::Transport>,
+) -> ! {
     let heap = (&raw const heap_start) as usize;
     // SAFETY: the caller's promise; the heap, the arena and the artifact do not overlap.
     let artifact = unsafe {
@@ -35,7 +42,7 @@ unsafe fn run(end: usize, artifact: Range<usize>, transport: fn() -> Box<dyn cha
         core::slice::from_raw_parts(artifact.start as *const u8, artifact.len())
     };
     channel::set_up(transport());
-    limes_main(Machine { artifact })
+    limes_main(Machine { artifact, arguments })
 }
 
 /// Stops the machine: nothing else is left to do.

@@ -1,6 +1,7 @@
 //! The channel over virtio: vsock on Firecracker, the console on QEMU.
 
 use super::device::Device;
+use super::machine;
 use crate::arena;
 use crate::channel::Transport;
 use crate::clock;
@@ -27,13 +28,18 @@ const PROBE: u64 = 2_000_000;
 /// Bytes that may wait to be read.
 const BUFFER: u32 = 64 << 10;
 
-/// The channel's device: the first vsock or console.
-pub(super) fn find(addresses: impl Iterator<Item = usize>) -> Box<dyn Transport> {
-    for address in addresses {
-        let Some(header) = NonNull::new(address as *mut VirtIOHeader) else { continue };
+/// The devices that are there.
+pub(super) fn transports() -> impl Iterator<Item = Device> {
+    machine::devices().filter_map(|address| {
+        let header = NonNull::new(address as *mut VirtIOHeader)?;
         // SAFETY: the addresses are those where the VMM puts devices; memory without one reads as none.
-        let Ok(device) = (unsafe { MmioTransport::new(header, REGISTERS) }) else { continue };
-        let device = Device(device);
+        unsafe { MmioTransport::new(header, REGISTERS) }.ok().map(Device)
+    })
+}
+
+/// The channel's device: the first vsock or console.
+pub(super) fn find() -> Box<dyn Transport> {
+    for device in transports() {
         match device.device_type() {
             DeviceType::Socket => {
                 if let Ok(socket) = VirtIOSocket::<Identity, _>::new(device) {
@@ -48,11 +54,28 @@ pub(super) fn find(addresses: impl Iterator<Item = usize>) -> Box<dyn Transport>
             _ => {}
         }
     }
-    super::halt()
+    Box::new(Nobody)
+}
+
+/// Where there is no channel: for an image that has another device. Whoever talks all the same ends the machine.
+struct Nobody;
+
+impl Transport for Nobody {
+    fn send(&mut self, _: &[u8]) {
+        super::halt()
+    }
+
+    fn receive(&mut self, _: &mut [u8]) -> usize {
+        super::halt()
+    }
+
+    fn wait(&mut self) {
+        super::halt()
+    }
 }
 
 /// Memory as devices see it: at the same addresses.
-struct Identity;
+pub(super) struct Identity;
 
 // SAFETY: the arena gives zeroed, page-aligned memory that is nobody else's, and addresses are physical ones.
 unsafe impl Hal for Identity {

@@ -29,7 +29,7 @@ global_asm!(
 
 extern "C" fn start(end: usize, artifact: usize, length: usize) -> ! {
     // SAFETY: the VMM laid memory out as `limes_channel::machine` says.
-    unsafe { super::run(end, artifact..artifact + length, || Box::new(Ring::new())) }
+    unsafe { super::run(end, artifact..artifact + length, "", || Box::new(Ring::new())) }
 }
 
 struct Ring {

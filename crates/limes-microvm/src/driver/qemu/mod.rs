@@ -1,14 +1,15 @@
-//! QEMU's machine `microvm`, on KVM or by software, with a virtio console as the channel.
+//! QEMU's machine `microvm`: by software where there is no KVM, with a virtio console as the channel.
 
 mod control;
 
-use self::control::Control;
-use super::process::{Folder, Place, Process, Program};
+pub(super) use self::control::Control;
+use super::process::{Executable, Folder, Place, Process};
 use super::watch::Created;
 use super::{Boot, Configured, Driver, Monitor, Phases, Purpose, Snapshot, Template};
 use crate::channel::{Channel, Link};
 use limes_core::{BoxFuture, Error, ErrorKind, Mode, Phase, Result, Vmm};
 use serde_json::json;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,10 +33,24 @@ pub(crate) struct Qemu {
     setup: Arc<Setup>,
 }
 
-struct Setup {
-    program: Program,
-    folder: Arc<Folder>,
+pub(super) struct Setup {
+    pub program: Executable,
+    pub folder: Arc<Folder>,
     kvm: bool,
+    /// The program vhost-device-vsock, for images that talk through vsock.
+    pub vhost_vsock: Option<PathBuf>,
+}
+
+impl Setup {
+    /// The arguments that say what runs the guest's instructions.
+    pub fn accelerator(&self) -> [&'static str; 4] {
+        if self.kvm {
+            // Not every KVM lets the register be written that it shows; and what cannot be migrated cannot be kept as a snapshot.
+            ["-accel", "kvm", "-cpu", "host,-arch-capabilities"]
+        } else {
+            ["-accel", "tcg,thread=single", "-cpu", "max"]
+        }
+    }
 }
 
 impl Qemu {
@@ -43,7 +58,12 @@ impl Qemu {
     ///
     /// # Errors
     /// It does not run, or is too old.
-    pub fn new(program: Program, folder: Arc<Folder>, kvm: bool) -> Result<Self> {
+    pub fn new(
+        program: Executable,
+        folder: Arc<Folder>,
+        kvm: bool,
+        vhost_vsock: Option<PathBuf>,
+    ) -> Result<Self> {
         let binary = program.binary.display();
         let text = program
             .version()
@@ -54,11 +74,11 @@ impl Qemu {
             let line = text.lines().next().unwrap_or_default();
             return Err(unavailable(format!("`{binary}` says `{line}`; QEMU {OLDEST} or later is needed")));
         }
-        Ok(Self { setup: Arc::new(Setup { program, folder, kvm }) })
+        Ok(Self { setup: Arc::new(Setup { program, folder, kvm, vhost_vsock }) })
     }
 }
 
-fn unavailable(message: String) -> Error {
+pub(super) fn unavailable(message: String) -> Error {
     Error::new(ErrorKind::Unavailable, "start QEMU", message)
 }
 
@@ -72,6 +92,9 @@ impl Driver for Qemu {
     }
 
     fn template(&self, boot: Boot) -> Result<Arc<dyn Template>> {
+        if boot.extras.is_some() {
+            return Ok(Arc::new(super::qemu_image::Images::new(self.setup.clone(), boot)));
+        }
         Ok(Arc::new(Images { setup: self.setup.clone(), boot: Arc::new(boot) }))
     }
 }
@@ -100,12 +123,7 @@ impl Images {
         command.args(["-nodefaults", "-no-user-config", "-nographic", "-no-reboot"]);
         command
             .args(["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=allow,resourcecontrol=deny"]);
-        if self.setup.kvm {
-            // Not every KVM lets the register be written that it shows; and what cannot be migrated cannot be kept as a snapshot.
-            command.args(["-accel", "kvm", "-cpu", "host,-arch-capabilities"]);
-        } else {
-            command.args(["-accel", "tcg,thread=single", "-cpu", "max"]);
-        }
+        command.args(self.setup.accelerator());
         let mut machine = MACHINE.to_owned();
         let file = match start {
             Start::Free | Start::Paused(Purpose::Calls) => None,
@@ -118,7 +136,10 @@ impl Images {
             command.args(["-object", &backend]);
         }
         command.args(["-M", &machine, "-m", &format!("{}M", bytes >> 20)]);
-        command.arg("-kernel").arg(&self.boot.kernel).arg("-initrd").arg(&self.boot.initrd);
+        command.arg("-kernel").arg(&self.boot.kernel);
+        if let Some(initrd) = &self.boot.initrd {
+            command.arg("-initrd").arg(initrd);
+        }
         command.args(["-chardev", &format!("socket,id=channel,path={CONSOLE}")]);
         command.args(["-device", "virtio-serial-device,max_ports=1"]);
         command.args(["-device", "virtconsole,chardev=channel"]);

@@ -5,16 +5,18 @@ mod cell;
 
 use self::api::Api;
 use self::cell::Cell;
-use super::process::{Folder, Place, Process, Program};
+use super::console::Console;
+use super::network::{Addresses, DEVICE, GUEST_MAC, Network};
+use super::process::{DRIVE, Executable, Folder, Place, Process, copy_drive};
 use super::watch::Created;
-use super::{Boot, Configured, Driver, Monitor, Phases, Purpose, Snapshot, Template};
+use super::{Boot, Configured, Door, Driver, Extras, Monitor, Phases, Purpose, Snapshot, Template};
 use crate::channel::{Channel, Link};
 use limes_core::{BoxFuture, Error, ErrorKind, Mode, Phase, Result, Vmm};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::UnixListener;
+use tokio::net::{TcpStream, UnixListener};
 
 /// The port of the host that a guest connects to.
 const PORT: u32 = 1234;
@@ -29,6 +31,9 @@ const MEMORY: &str = "memory";
 /// How long the process may take to open its API.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long an image may take to connect; whoever waits for it has a deadline of its own.
+const FOREVER: Duration = Duration::from_secs(24 * 3600);
+
 /// How long a restored guest may take to connect before another is restored instead: a thousand times what it takes.
 const IMPATIENCE: Duration = Duration::from_secs(1);
 
@@ -41,7 +46,7 @@ pub(crate) struct Firecracker {
 }
 
 struct Setup {
-    program: Program,
+    program: Executable,
     /// Firecracker's own jailer, where it is to be used.
     jailer: Option<PathBuf>,
     folder: Arc<Folder>,
@@ -52,7 +57,7 @@ impl Firecracker {
     ///
     /// # Errors
     /// It does not run, or is too old.
-    pub fn new(program: Program, jailer: Option<PathBuf>, folder: Arc<Folder>) -> Result<Self> {
+    pub fn new(program: Executable, jailer: Option<PathBuf>, folder: Arc<Folder>) -> Result<Self> {
         let binary = program.binary.display();
         let text = program
             .version()
@@ -96,24 +101,45 @@ struct Images {
 
 impl Images {
     /// The machine, each part by the path of the API that takes it and by its name in a file of all of them.
-    fn parts(&self, cell: &Cell) -> Result<[(&'static str, &'static str, Value); 3]> {
+    fn parts(&self, cell: &Cell) -> Result<Vec<(&'static str, &'static str, Value)>> {
+        let extras = self.boot.extras.as_ref();
         let memory = self.boot.memory.div_ceil(1 << 20);
-        let (kernel, initrd) = (&self.boot.kernel, &self.boot.initrd);
-        let (kernel, initrd) = (cell.give(kernel, "kernel")?, cell.give(initrd, "artifact")?);
-        let source = json!({ "kernel_image_path": kernel, "initrd_path": initrd, "boot_args": "" });
-        Ok([
+        let arguments = extras.map(|extras| Addresses::TAP.fill(&extras.arguments)).unwrap_or_default();
+        let kernel = cell.give(&self.boot.kernel, "kernel")?;
+        let mut source = json!({ "kernel_image_path": kernel, "boot_args": arguments });
+        if let Some(initrd) = &self.boot.initrd {
+            source["initrd_path"] = json!(cell.give(initrd, "artifact")?);
+        }
+        let mut parts = vec![
             ("/machine-config", "machine-config", json!({ "vcpu_count": 1, "mem_size_mib": memory })),
             ("/boot-source", "boot-source", source),
-            ("/vsock", "vsock", json!({ "guest_cid": 3, "uds_path": VSOCK })),
-        ])
+        ];
+        if extras.is_some_and(|extras| extras.drive.is_some()) {
+            let root = json!({
+                "drive_id": "root", "path_on_host": DRIVE, "is_root_device": true, "is_read_only": false,
+            });
+            parts.push(("/drives/root", "drives", root));
+        }
+        parts.push(match extras.map(|extras| extras.door) {
+            Some(Door::Port(_)) => {
+                let card = json!({ "iface_id": "eth0", "guest_mac": GUEST_MAC, "host_dev_name": DEVICE });
+                ("/network-interfaces/eth0", "network-interfaces", card)
+            }
+            _ => ("/vsock", "vsock", json!({ "guest_cid": 3, "uds_path": VSOCK })),
+        });
+        Ok(parts)
     }
 }
 
 impl Template for Images {
     fn configure(&self, _: Purpose, phases: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>> {
         Box::pin(async move {
-            let mut running = Running::serve(&self.setup, &phases).await?;
+            let extras = self.boot.extras.as_ref();
+            let mut running = Running::serve(&self.setup, extras, &phases).await?;
             let begun = Instant::now();
+            if let Some(drive) = extras.and_then(|extras| extras.drive.as_deref()) {
+                copy_drive(drive, running.cell.place()).await?;
+            }
             for (path, _, part) in self.parts(&running.cell)? {
                 running.api()?.request("PUT", path, &part).await?;
             }
@@ -126,7 +152,7 @@ impl Template for Images {
     fn run(&self, phases: Phases) -> BoxFuture<'_, Result<(Channel, Box<dyn Monitor>, Instant)>> {
         Box::pin(async move {
             let begun = Instant::now();
-            let (cell, listener) = self.setup.listen()?;
+            let (cell, listener) = self.setup.listen(None)?;
             let mut machine: serde_json::Map<_, _> =
                 self.parts(&cell)?.into_iter().map(|(_, name, part)| (name.to_owned(), part)).collect();
             machine.insert("drives".into(), json!([]));
@@ -138,7 +164,16 @@ impl Template for Images {
             let process = Process::start("Firecracker", command, cell.place())?;
             phases.record(Phase::Process, begun.elapsed());
             let started = Instant::now();
-            let running = Running { process, cell, listener, api: None, setup: self.setup.clone() };
+            let running = Running {
+                process,
+                cell,
+                listener,
+                api: None,
+                setup: self.setup.clone(),
+                console: None,
+                network: None,
+                patience: PATIENCE,
+            };
             let (channel, monitor) = running.accept(PATIENCE).await?;
             Ok((channel, monitor, started))
         })
@@ -146,9 +181,10 @@ impl Template for Images {
 }
 
 impl Setup {
-    /// Where a machine lives, and where its guest will connect.
-    fn listen(&self) -> Result<(Cell, UnixListener)> {
-        let cell = Cell::new(&self.folder, self.jailer.as_deref(), &self.program.binary)?;
+    /// Where a machine lives, and where its guest will connect. An image brings drives and a network, which the jail has no room for.
+    fn listen(&self, extras: Option<&Extras>) -> Result<(Cell, UnixListener)> {
+        let jailer = self.jailer.as_deref().filter(|_| extras.is_none());
+        let cell = Cell::new(&self.folder, jailer, &self.program.binary)?;
         let path = cell.join(&format!("{VSOCK}_{PORT}"));
         let listener = UnixListener::bind(&path)
             .and_then(|listener| cell.open_to_all(&path).map(|()| listener))
@@ -165,19 +201,34 @@ struct Running {
     /// `None` for one that was started without.
     api: Option<Api>,
     setup: Arc<Setup>,
+    /// Of an image.
+    console: Option<Console>,
+    /// Of an image that is reached by a port: that, and the network.
+    network: Option<(u16, Network)>,
+    patience: Duration,
 }
 
 impl Running {
     /// A process that waits for requests.
-    async fn serve(setup: &Arc<Setup>, phases: &Phases) -> Result<Self> {
+    async fn serve(setup: &Arc<Setup>, extras: Option<&Extras>, phases: &Phases) -> Result<Self> {
         let begun = Instant::now();
-        let (cell, listener) = setup.listen()?;
+        let (cell, listener) = setup.listen(extras)?;
         let opened = Created::new(cell.root(), API)
             .map_err(|error| unavailable("cannot watch a machine's folder".into()).from_source(error))?;
         let mut command = cell.command(&setup.program);
         command.args(["--api-sock", API, "--level", "Error"]);
-        let process = Process::start("Firecracker", command, cell.place())?;
-        let mut running = Self { process, cell, listener, api: None, setup: setup.clone() };
+        let network = match extras.map(|extras| extras.door) {
+            Some(Door::Port(port)) => Some((port, Network::make()?)),
+            _ => None,
+        };
+        if let Some((_, network)) = &network {
+            network.enter(&mut command);
+        }
+        let (console, said) = Console::of(extras)?.unzip();
+        let process = Process::start_saying("Firecracker", command, cell.place(), said)?;
+        let patience = if extras.is_some() { FOREVER } else { PATIENCE };
+        let setup = setup.clone();
+        let mut running = Self { process, cell, listener, api: None, setup, console, network, patience };
         let opened = tokio::time::timeout(PATIENCE, async {
             tokio::select! {
                 opened = opened.wait() => opened,
@@ -219,8 +270,16 @@ impl Configured for Running {
     fn start(mut self: Box<Self>) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
         Box::pin(async move {
             self.api()?.request("PUT", "/actions", &json!({ "action_type": "InstanceStart" })).await?;
-            self.accept(PATIENCE).await
+            if self.network.is_some() {
+                return Ok((Channel::new(Link::Lost), self as Box<dyn Monitor>));
+            }
+            let patience = self.patience;
+            self.accept(patience).await
         })
+    }
+
+    fn console(&mut self) -> Option<Console> {
+        self.console.take()
     }
 }
 
@@ -258,6 +317,21 @@ impl Monitor for Running {
     fn reset<'a>(&'a mut self, _: &'a mut Channel) -> BoxFuture<'a, Result<()>> {
         Box::pin(async { Err(unavailable("it cannot put a machine back; use the mode `snapshot`".into())) })
     }
+
+    fn ended(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            let _ = self.process.ended().await;
+        })
+    }
+
+    fn connect(&self) -> BoxFuture<'_, std::io::Result<TcpStream>> {
+        Box::pin(async move {
+            match &self.network {
+                Some((port, network)) => network.connect(*port).await,
+                None => Err(std::io::ErrorKind::Unsupported.into()),
+            }
+        })
+    }
 }
 
 /// A snapshot on disk. Its memory is mapped, privately, by each machine that is restored from it.
@@ -268,7 +342,7 @@ struct State {
 
 impl State {
     async fn try_restore(&self, phases: &Phases, patience: Duration) -> Result<(Channel, Box<dyn Monitor>)> {
-        let mut running = Running::serve(&self.setup, phases).await?;
+        let mut running = Running::serve(&self.setup, None, phases).await?;
         let begun = Instant::now();
         let load = json!({
             "snapshot_path": running.cell.give(&self.place.join(STATE), STATE)?,

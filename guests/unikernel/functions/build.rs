@@ -1,0 +1,5 @@
+//! Links the way of the kernel.
+
+fn main() {
+    limes_link::as_unikernel();
+}
