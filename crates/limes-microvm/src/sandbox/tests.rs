@@ -50,8 +50,8 @@ fn text(artifact: &[u8]) -> std::ops::Range<usize> {
 
 /// How a call ends of a function whose every 16 bytes of code are what `code` makes of their offset in the artifact.
 fn damaged(sandbox: &MicroVmSandbox, vmm: Vmm, code: fn(usize) -> Vec<u8>) -> Error {
-    let mut compiled = Program::of(PROBE.as_bytes(), &sandbox.wasm).unwrap();
-    let artifact = compiled.artifact.as_mut().unwrap();
+    let mut program = Program::of(PROBE.as_bytes(), &sandbox.wasm).unwrap();
+    let artifact = program.artifact.as_mut().unwrap();
     let text = text(artifact);
     for at in text.clone().step_by(16).take_while(|at| at + 16 <= text.end) {
         let code = code(at);
@@ -64,8 +64,8 @@ fn damaged(sandbox: &MicroVmSandbox, vmm: Vmm, code: fn(usize) -> Vec<u8>) -> Er
         mode: limes_core::Mode::EndToEnd,
         ..MicroVm::default()
     };
-    let contract = compiled.contract;
-    let pool = sandbox.pool("damaged", compiled, &limits, &Grants::default(), &settings).unwrap();
+    let contract = program.contract;
+    let pool = sandbox.pool("damaged", program, &limits, &Grants::default(), &settings).unwrap();
     let function = MicroVmFunction { name: "damaged".into(), contract, limits, grants: Arc::default(), pool };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let timeout = Duration::from_secs(30);

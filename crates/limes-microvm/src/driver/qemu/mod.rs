@@ -1,4 +1,4 @@
-//! QEMU's machine `microvm`, on KVM or by software, with a virtio console as the channel.
+//! QEMU's machine `microvm`: by software where there is no KVM, with a virtio console as the channel.
 
 mod control;
 

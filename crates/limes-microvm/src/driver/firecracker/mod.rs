@@ -153,7 +153,7 @@ impl Template for Images {
     fn run(&self, phases: Phases) -> BoxFuture<'_, Result<(Channel, Box<dyn Monitor>, Instant)>> {
         Box::pin(async move {
             let begun = Instant::now();
-            let (cell, listener) = self.setup.listen()?;
+            let (cell, listener) = self.setup.listen(None)?;
             let mut machine: serde_json::Map<_, _> =
                 self.parts(&cell)?.into_iter().map(|(_, name, part)| (name.to_owned(), part)).collect();
             machine.insert("drives".into(), json!([]));
@@ -182,9 +182,10 @@ impl Template for Images {
 }
 
 impl Setup {
-    /// Where a machine lives, and where its guest will connect.
-    fn listen(&self) -> Result<(Cell, UnixListener)> {
-        let cell = Cell::new(&self.folder, self.jailer.as_deref(), &self.program.binary)?;
+    /// Where a machine lives, and where its guest will connect. An image brings drives and a network, which the jail has no room for.
+    fn listen(&self, extras: Option<&Extras>) -> Result<(Cell, UnixListener)> {
+        let jailer = self.jailer.as_deref().filter(|_| extras.is_none());
+        let cell = Cell::new(&self.folder, jailer, &self.program.binary)?;
         let path = cell.join(&format!("{VSOCK}_{PORT}"));
         let listener = UnixListener::bind(&path)
             .and_then(|listener| cell.open_to_all(&path).map(|()| listener))
@@ -212,7 +213,7 @@ impl Running {
     /// A process that waits for requests.
     async fn serve(setup: &Arc<Setup>, extras: Option<&Extras>, phases: &Phases) -> Result<Self> {
         let begun = Instant::now();
-        let (cell, listener) = setup.listen()?;
+        let (cell, listener) = setup.listen(extras)?;
         let opened = Created::new(cell.root(), API)
             .map_err(|error| unavailable("cannot watch a machine's folder".into()).from_source(error))?;
         let mut command = cell.command(&setup.program);
