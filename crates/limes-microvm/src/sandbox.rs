@@ -92,10 +92,13 @@ pub struct MicroVmSandbox {
     known: Known,
 }
 
+/// A monitor that was looked at, and whether it has KVM.
+type Looked = ((Vmm, bool), Arc<dyn Driver>);
+
 struct Found {
     folder: Arc<Folder>,
     background: Background,
-    drivers: Mutex<Vec<((Vmm, bool), Arc<dyn Driver>)>>,
+    drivers: Mutex<Vec<Looked>>,
 }
 
 /// The thread for what no request waits for. Dropped, it does not wait.

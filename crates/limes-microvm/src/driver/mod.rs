@@ -79,6 +79,9 @@ impl Phases {
     }
 }
 
+/// A machine that was started, and when.
+pub(crate) type Started = (Channel, Box<dyn Monitor>, Instant);
+
 /// What a machine is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -94,7 +97,7 @@ pub(crate) trait Template: Send + Sync {
     fn configure(&self, purpose: Purpose, phases: Phases) -> BoxFuture<'_, Result<Box<dyn Configured>>>;
 
     /// A machine for calls that was started as soon as its process was; its guest has not been heard of. With it comes when it was started.
-    fn run(&self, phases: Phases) -> BoxFuture<'_, Result<(Channel, Box<dyn Monitor>, Instant)>> {
+    fn run(&self, phases: Phases) -> BoxFuture<'_, Result<Started>> {
         Box::pin(async move {
             let configured = self.configure(Purpose::Calls, phases).await?;
             let begun = Instant::now();

@@ -48,15 +48,14 @@ fn text(artifact: &[u8]) -> std::ops::Range<usize> {
     word(text + 24)..word(text + 24) + word(text + 32)
 }
 
-/// How a call ends of a function whose every 16 bytes of code are what `code` makes of their offset in the artifact.
-fn damaged(sandbox: &MicroVmSandbox, vmm: Vmm, code: fn(usize) -> Vec<u8>) -> Error {
+/// How a call ends of a function whose code does nothing until its last bytes, which are what `last` makes of the offset in the artifact where they end.
+fn damaged(sandbox: &MicroVmSandbox, vmm: Vmm, last: fn(usize) -> Vec<u8>) -> Error {
     let mut program = Program::of(PROBE.as_bytes(), &sandbox.wasm).unwrap();
     let artifact = program.artifact.as_mut().unwrap();
     let text = text(artifact);
-    for at in text.clone().step_by(16).take_while(|at| at + 16 <= text.end) {
-        let code = code(at);
-        artifact[at..at + code.len()].copy_from_slice(&code);
-    }
+    let last = last(text.end);
+    artifact[text.clone()].fill(0x90);
+    artifact[text.end - last.len()..text.end].copy_from_slice(&last);
     let limits = Arc::new(Limits { memory: 8 << 20, ..Limits::default() });
     let settings = MicroVm {
         vmm,
@@ -98,8 +97,8 @@ fn what_is_not_code_of_an_artifact_is_not_executed() {
     let (sandbox, working) = sandbox();
     for vmm in working {
         // A jump to the first byte of the artifact.
-        let jump = |at: usize| {
-            let distance = -i32::try_from(at + 5).unwrap();
+        let jump = |end: usize| {
+            let distance = -i32::try_from(end).unwrap();
             [vec![0xe9], distance.to_le_bytes().to_vec()].concat()
         };
         let error = damaged(&sandbox, vmm, jump).to_string();

@@ -84,7 +84,8 @@ impl Machine {
             userspace_addr: mapping.address(),
         };
         // SAFETY: the machine keeps the mapping as long as it knows it, and nothing else writes to it while the machine runs.
-        Ok(unsafe { self.machine.set_user_memory_region(region)? })
+        unsafe { self.machine.set_user_memory_region(region)? };
+        Ok(())
     }
 
     pub fn load(&mut self, layout: Layout, image: &OwnedFd) -> io::Result<()> {

@@ -9,7 +9,7 @@ use super::console::Console;
 use super::network::{Addresses, DEVICE, GUEST_MAC, Network};
 use super::process::{DRIVE, Executable, Folder, Place, Process, copy_drive};
 use super::watch::Created;
-use super::{Boot, Configured, Door, Driver, Extras, Monitor, Phases, Purpose, Snapshot, Template};
+use super::{Boot, Configured, Door, Driver, Extras, Monitor, Phases, Purpose, Snapshot, Started, Template};
 use crate::channel::{Channel, Link};
 use limes_core::{BoxFuture, Error, ErrorKind, Mode, Phase, Result, Vmm};
 use serde_json::{Value, json};
@@ -150,7 +150,7 @@ impl Template for Images {
     }
 
     /// From a file, and without the API: each request to that waits for a thread of the process twice.
-    fn run(&self, phases: Phases) -> BoxFuture<'_, Result<(Channel, Box<dyn Monitor>, Instant)>> {
+    fn run(&self, phases: Phases) -> BoxFuture<'_, Result<Started>> {
         Box::pin(async move {
             let begun = Instant::now();
             let (cell, listener) = self.setup.listen(None)?;

@@ -5,7 +5,7 @@ mod control;
 pub(super) use self::control::Control;
 use super::process::{Executable, Folder, Place, Process};
 use super::watch::Created;
-use super::{Boot, Configured, Driver, Monitor, Phases, Purpose, Snapshot, Template};
+use super::{Boot, Configured, Driver, Monitor, Phases, Purpose, Snapshot, Started, Template};
 use crate::channel::{Channel, Link};
 use limes_core::{BoxFuture, Error, ErrorKind, Mode, Phase, Result, Vmm};
 use serde_json::json;
@@ -202,7 +202,7 @@ impl Template for Images {
     }
 
     /// Without its control socket, of which it reads a byte at a time.
-    fn run(&self, phases: Phases) -> BoxFuture<'_, Result<(Channel, Box<dyn Monitor>, Instant)>> {
+    fn run(&self, phases: Phases) -> BoxFuture<'_, Result<Started>> {
         Box::pin(async move {
             let running = self.launch(Start::Free, &phases).await?;
             let begun = Instant::now();
