@@ -21,6 +21,8 @@ pub mod single;
 #[cfg(feature = "card")]
 pub use boot::card::Card;
 
+pub use boot::halt;
+
 /// What the machine came with.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {

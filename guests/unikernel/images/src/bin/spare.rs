@@ -33,13 +33,13 @@ fn limes_main(machine: Machine) -> ! {
         "lie" => answer(u64::MAX >> 1, b"short"),
         "cut" => {
             answer(1000, b"short");
-            stop();
+            kernel::halt();
         }
         "binary" => answer(2, &[0xff, 0xfe]),
         "spin" => loop {
             core::hint::spin_loop();
         },
-        "halt" => stop(),
+        "halt" => kernel::halt(),
         "say" => answer(machine.arguments.len() as u64, machine.arguments.as_bytes()),
         _ => {
             payload.make_ascii_uppercase();
@@ -59,12 +59,6 @@ fn receive(into: &mut [u8]) {
 fn answer(length: u64, bytes: &[u8]) {
     let message: Vec<u8> = length.to_be_bytes().iter().chain(bytes).copied().collect();
     channel::send_bytes(&message);
-}
-
-/// Ends the machine as a PC does, or by an instruction that is none.
-fn stop() -> ! {
-    // SAFETY: nothing follows it.
-    unsafe { core::arch::asm!("out 0x64, al", "ud2", in("al") 0xfe_u8, options(noreturn)) }
 }
 
 /// Writes to the serial port, where monitors have their console.

@@ -46,7 +46,7 @@ unsafe fn run(
 }
 
 /// Stops the machine: nothing else is left to do.
-pub(crate) fn halt() -> ! {
+pub fn halt() -> ! {
     fault::give_up();
     // SAFETY: an instruction that never is one: without anybody to take the fault the machine shuts down.
     unsafe { core::arch::asm!("ud2", options(noreturn)) }
