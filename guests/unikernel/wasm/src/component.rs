@@ -10,9 +10,7 @@ use alloc::vec::Vec;
 use core::ptr::NonNull;
 use kernel::{Machine, channel, clock, random};
 use limes_channel::{Contract, Input, Limits, Outcome, ToGuest, ToHost, Trap, VERSION};
-use wasmtime::component::{
-    Component, ComponentExportIndex, Instance, Linker, Resource, ResourceTableError,
-};
+use wasmtime::component::{Component, ComponentExportIndex, Instance, Linker, Resource, ResourceTableError};
 use wasmtime::{Store, WasmBacktrace, bail, format_err};
 
 /// A component that is instantiated.
