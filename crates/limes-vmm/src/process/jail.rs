@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn a_jailed_process_opens_no_file_makes_no_socket_and_starts_nothing() {
-        let forbidden: [(&str, fn() -> bool); 7] = [
+        type Attempt = (&'static str, fn() -> bool);
+        let forbidden: [Attempt; 7] = [
             ("open a file", || std::fs::File::open("/etc/hostname").is_ok()),
             ("make a socket", || std::net::UdpSocket::bind("127.0.0.1:0").is_ok()),
             // SAFETY of these: they are never carried out.
