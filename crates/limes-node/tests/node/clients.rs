@@ -10,6 +10,8 @@ const SHORT: Duration = Duration::from_millis(100);
 
 fn stopped_by_its_client(node: &TestNode) {
     eventually("the guest is stopped", || node.running().is_empty());
+    // Its end comes before the record of it.
+    eventually("that is logged", || !node.logs("f", 0, 10).unwrap().is_empty());
     assert_eq!(node.outcomes("f"), [("stopped", 1)].into());
     let log = &node.logs("f", 0, 10).unwrap()[0].text;
     assert!(log.contains("its client went away"), "{log}");
