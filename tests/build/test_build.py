@@ -24,9 +24,8 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-# JavaScript and Rust are built as examples; their other contracts share all but an entry with those.
 @pytest.mark.parametrize("contract", CONTRACTS)
-@pytest.mark.parametrize("language", ["python", "c", "go"])
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.timeout(1200)
 def test_a_new_project_builds_and_answers(
     tmp_path: Path, runtime: Runtime, built: BuildFunction, language: str, contract: Contract

@@ -30,6 +30,13 @@ def test_hello_answers_over_http_in_every_language(
     assert (answer.status, answer.body) == (200, b"Hello, world!\n"), answer.stderr
 
 
+def test_a_handler_of_wasi_0_3_is_asynchronous_and_streams(runtime: Runtime, built: BuildFunction) -> None:
+    function = load(runtime, built, "wasi3-rust")
+    assert function.contract == "http03"
+    answer = function.http("GET", "/a?b=c")
+    assert (answer.status, answer.body) == (200, b"Hello from WASI 0.3! You asked for /a?b=c\n")
+
+
 @pytest.fixture(scope="module")
 def api(runtime: Runtime, built: BuildFunction) -> Function:
     return load(runtime, built, "json-api-python")

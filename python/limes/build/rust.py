@@ -72,6 +72,7 @@ class Toolchain:
                 cwd=project.folder,
                 what=f"building '{project.name}'",
                 env={**target.env, "CARGO_TARGET_DIR": str(shared)},
+                speaks_on_stdout=False,
             )
             made = work / "made.wasm"
             shutil.copy(_artifact(written, project), made)

@@ -75,6 +75,7 @@ def run(
     cwd: Path,
     what: str,
     env: Mapping[str, str | None] | None = None,
+    speaks_on_stdout: bool = True,
 ) -> str:
     """Run a tool and give what it wrote to stdout.
 
@@ -83,6 +84,7 @@ def run(
         cwd: where it runs.
         what: what it does, for the error: ``compiling 'hello'``.
         env: variables set on top of this process's; None takes one away.
+        speaks_on_stdout: whether what it writes there is for people; otherwise it is left out of the error.
 
     Raises:
         BadComponent: it failed; the message is what it wrote.
@@ -105,7 +107,8 @@ def run(
 
         raise from_os(error, OPERATION, f"cannot start '{words[0]}'") from error
     if done.returncode != 0:
-        written = "\n".join(part.strip("\n") for part in (done.stderr, done.stdout) if part.strip())
+        said = (done.stderr, done.stdout if speaks_on_stdout else "")
+        written = "\n".join(part.strip("\n") for part in said if part.strip())
         program = Path(words[0]).name
         raise BadComponent(
             f"{what} failed: {program} ended with {done.returncode}\n{written}".rstrip(),
