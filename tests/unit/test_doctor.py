@@ -13,9 +13,10 @@ def test_every_check_that_is_not_ok_says_what_to_do(tmp_path: Path):
         assert bool(check.advice) == (check.level != "ok"), check
 
 
-def test_looking_leaves_nothing_behind(tmp_path: Path):
+def test_looking_leaves_nothing_behind_but_which_monitors_work(tmp_path: Path):
     doctor.examine(tmp_path / "home", tmp_path / "cache")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "cache"]
+    assert (tmp_path / "cache" / "monitors.json").is_file()
 
 
 def test_a_directory_that_cannot_be_written_to_fails():
