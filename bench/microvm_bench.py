@@ -1,11 +1,10 @@
 """A virtual machine for every request: what each mode of each monitor takes, beside the process.
 
-Times are from the call to its answer inside the library, which is what a node pays besides HTTP; medians.
+Times are what a node counts for a request, from its acceptance to its answer; medians.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -16,9 +15,9 @@ from typing import Any
 
 import load
 import table
-from servers import BenchError, guest, node
+from servers import BenchError, Node, guest, node, request
 
-from limes import Function, Runtime
+from limes import Runtime
 
 OUT = Path(__file__).resolve().parent / "out"
 CALLS = 60
@@ -44,53 +43,53 @@ PHASES = ("process", "create", "boot", "instantiate", "execute", "reset", "teard
 
 
 def microvm(home: Path) -> dict[str, float]:
-    """Every mode of every monitor that works here, one no-op a call."""
-    runtime = Runtime(home / "cache")
-    works = {probed["vmm"]: probed["problem"] for probed in json.loads(runtime.engine.microvms())}
+    """Every mode of every monitor that works here, one no-op a request."""
     numbers: dict[str, float] = {}
     rows = []
-    for result, vmm, mode, calls in ROWS:
-        if works[vmm]:
-            print(f"microvm.{result}: not measured: {works[vmm]}", file=sys.stderr)
-            continue
-        function = _noop(runtime, vmm, mode)
-        milliseconds, phases = _timed(function, calls, answer=mode in ("warm", "reset"))
-        numbers[f"microvm.{result}"] = milliseconds
-        cells = (f"{phases[name] / 1e6:.2f}" for name in PHASES)
-        rows.append([f"{vmm}, {mode}", f"{milliseconds:.3f}", *cells])
+    with node(home, OUT) as started:
+        for result, vmm, mode, calls in ROWS:
+            name = f"{vmm}-{mode}"
+            machine = {"vmm": vmm, "mode": mode, "warm": 4, "accelerator": "tcg"}
+            settings: dict[str, object] = {
+                "sandbox": "microvm",
+                "microvm": machine,
+                "limits": {"memory": 16 * MIB},
+            }
+            try:
+                started.deploy(name, guest("run_echo").read_bytes(), settings)
+                milliseconds, phases = _timed(started, name, calls)
+            except BenchError as error:
+                print(f"microvm.{result}: not measured: {error}", file=sys.stderr)
+                continue
+            numbers[f"microvm.{result}"] = milliseconds
+            cells = (f"{phases[phase] / 1e6:.2f}" for phase in PHASES)
+            rows.append([f"{vmm}, {mode}", f"{milliseconds:.3f}", *cells])
     table.show("one no-op in a virtual machine (ms)", ("mode", "answer", *PHASES), rows)
     if not numbers:
         raise BenchError("no virtual machine runs here; `limes doctor` says why")
     return numbers
 
 
-def _noop(runtime: Runtime, vmm: str, mode: str) -> Function:
-    return runtime.load(
-        guest("run_echo"),
-        sandbox="microvm",
-        microvm={"vmm": vmm, "mode": mode, "warm": 4, "accelerator": "tcg"},
-        memory="16MiB",
-    )
+def _timed(started: Node, name: str, calls: int) -> tuple[float, dict[str, float]]:
+    """Median milliseconds of a request, and of each phase in nanoseconds.
 
-
-def _timed(function: Function, calls: int, *, answer: bool) -> tuple[float, dict[str, float]]:
-    """Median milliseconds of a call, and of each phase in nanoseconds.
-
-    A call of the library ends when its machine has been given back. Where that is not the caller's business
-    (`answer`), what the reset took is not counted: a node answers before it.
+    Between two of them is a pause, so that a process waits for each, as the modes have it: on two processors one is
+    being started meanwhile. What follows an answer, a reset or an end, is over by then and counted as a phase.
     """
-    function.run("x")
     whole, phases = [], []
-    for _ in range(calls):
-        # A process waits for each call, as the modes have it: on two processors one is being started meanwhile.
+    before = started.stats(name)
+    for _ in range(calls + 1):
+        status, answer = request(started.listen, "POST", f"/function/{name}", b"x")
+        if status != 200:
+            raise BenchError(f"{name} answered {status}: {answer.decode(errors='replace')}")
         time.sleep(PAUSE)
-        begun = time.perf_counter()
-        result = function.run("x")
-        took = time.perf_counter() - begun
-        cost = result.timing
-        whole.append(took * 1e3 - (cost.reset / 1e6 if answer else 0))
-        phases.append({name: getattr(cost, name) for name in PHASES})
-    return median(whole), {name: median(row[name] for row in phases) for name in PHASES}
+        after = started.stats(name)
+        whole.append((after["duration"]["sum"] - before["duration"]["sum"]) * 1e3)
+        cost, until = after["phases_ns"], before["phases_ns"]
+        phases.append({phase: cost.get(phase, 0) - until.get(phase, 0) for phase in PHASES})
+        before = after
+    # The first finds nothing prepared.
+    return median(whole[1:]), {phase: median(row[phase] for row in phases[1:]) for phase in PHASES}
 
 
 def microvm_throughput(home: Path) -> dict[str, float]:

@@ -136,10 +136,14 @@ class Node:
         """Deploy a component, with settings by the names of limes.toml."""
         self.api("PUT", f"/v1/functions/{name}", component, settings)
 
+    def stats(self, name: str) -> dict[str, Any]:
+        """What the node has counted of a function since the start."""
+        stats: dict[str, Any] = self.api("GET", f"/v1/functions/{name}")["stats"]
+        return stats
+
     def phases(self, name: str) -> dict[str, int]:
         """What all requests of a function cost since the start, by phase, in nanoseconds."""
-        described = self.api("GET", f"/v1/functions/{name}")
-        phases: dict[str, int] = described["stats"]["phases_ns"]
+        phases: dict[str, int] = self.stats(name)["phases_ns"]
         return phases
 
     def resident_mib(self) -> float:

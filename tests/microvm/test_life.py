@@ -144,6 +144,27 @@ def test_a_node_that_is_killed_takes_its_machines_with_it_and_the_next_sweeps(
     eventually(lambda: len(_left(folder)) == 1, "the sweep of the killed node's folder")
 
 
+def test_a_node_counts_what_each_phase_of_a_machine_takes(
+    start_node: StartNode, builtin: str, folder: Path
+) -> None:
+    node = start_node(env={"TMPDIR": str(folder)})
+    machine = ("--sandbox", "microvm", "--vmm", builtin, "--vm-mode", "end-to-end")
+    node.deploy("http_hello", "hello", *machine)
+    assert httpx.get(node.function_url("hello"), timeout=30).status_code == 200
+
+    def phases() -> dict[str, int]:
+        described = httpx.get(f"{node.admin}/v1/functions/hello", headers=node.authorization, timeout=30)
+        spent: dict[str, int] = described.raise_for_status().json()["stats"]["phases_ns"]
+        return spent
+
+    counted = eventually(
+        lambda: found if (found := phases()).get("teardown") else None, "the end of the machine"
+    )
+    assert {"create", "boot", "instantiate", "execute"} <= {
+        phase for phase, spent in counted.items() if spent
+    }
+
+
 def test_the_command_runs_a_component_in_a_machine(builtin: str, cache_dir: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "limes", "run", "--sandbox", "microvm", guest_path("hello"), "world"],

@@ -15,7 +15,19 @@ const BOUNDS_US: [u64; 18] = [
     2_500_000, 5_000_000, 10_000_000, 30_000_000,
 ];
 const OUTCOMES: usize = ErrorKind::ALL.len() + 1;
-const PHASES: [&str; 7] = ["load", "route", "queue", "instantiate", "first_byte", "execute", "reset"];
+const PHASES: [&str; 11] = [
+    "load",
+    "process",
+    "create",
+    "boot",
+    "route",
+    "queue",
+    "instantiate",
+    "first_byte",
+    "execute",
+    "reset",
+    "teardown",
+];
 
 /// What a node and its functions did since the start.
 #[derive(Clone, Debug, Serialize)]
@@ -149,9 +161,23 @@ impl FunctionState {
     }
 
     pub(crate) fn phases(&self, timing: &Timing) {
-        let Timing { load, route, queue, instantiate, first_byte, execute, reset, .. } = *timing;
+        let Timing {
+            load,
+            process,
+            create,
+            boot,
+            route,
+            queue,
+            instantiate,
+            first_byte,
+            execute,
+            reset,
+            teardown,
+            ..
+        } = *timing;
         let cell = self.cell();
-        let spent = [load, route, queue, instantiate, first_byte, execute, reset];
+        let spent =
+            [load, process, create, boot, route, queue, instantiate, first_byte, execute, reset, teardown];
         for (sum, nanos) in cell.phases.iter().zip(spent) {
             if nanos > 0 {
                 sum.fetch_add(nanos, Relaxed);

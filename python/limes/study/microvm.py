@@ -120,6 +120,9 @@ class MicrovmTarget:
     def prepare(self) -> None:
         """Load the function into its sandbox, and see in a first call how much memory one machine holds."""
         machine: dict[str, Any] = {"vmm": self._cell.vmm, "mode": self._cell.mode}
+        if self._cell.vmm == "qemu":
+            # What it is for, and what is said of it: a machine where there is no virtualisation.
+            machine["accelerator"] = "tcg"
         native = self._cell.sandbox == "unikernel"
         function = self._kernel() if native else self._workload.component
         options: dict[str, Any] = {
