@@ -123,7 +123,7 @@ def stored_blobs(home: Path) -> set[str]:
     return {path.name for path in (home / "blobs").glob("??/*")}
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_what_was_acknowledged_survives_a_kill(start_node: StartNode, anyone: httpx.Client) -> None:
     rng = random.Random(SEED)
     print(f"seed {SEED}")
