@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,12 @@ def builtin(problems: dict[str, str]) -> str:
 def children() -> Callable[[], list[int]]:
     """The processes of machines that this process has now."""
     return lambda: machines_of(os.getpid())
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where machines keep sockets and snapshots, for this test alone; short, as a socket's path must be."""
+    with tempfile.TemporaryDirectory(prefix="vm-") as made:
+        monkeypatch.setenv("TMPDIR", made)
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        yield Path(made)

@@ -2,8 +2,7 @@
 
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -141,15 +140,6 @@ def test_its_memory_is_counted_before_it_is_started(
     monkeypatch.setenv("LIMES_MICROVM_MEMORY", "40MiB")
     with pytest.raises(Overloaded, match="LIMES_MICROVM_MEMORY"):
         load(Runtime(cache_dir), vmm)
-
-
-@pytest.fixture
-def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where machines keep what they need, for this test alone."""
-    with tempfile.TemporaryDirectory(prefix="vm-") as made:
-        monkeypatch.setenv("TMPDIR", made)
-        monkeypatch.setattr(tempfile, "tempdir", None)
-        yield Path(made)
 
 
 def test_nothing_is_left_of_an_image(

@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -18,15 +17,6 @@ from tests.microvm.conftest import machines_of
 from limes import LimesError, LimesTimeout, Overloaded, Runtime, Unavailable
 
 FRESH = {"vmm": "builtin", "mode": "snapshot"}
-
-
-@pytest.fixture
-def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where machines keep sockets and snapshots, for this test alone; short, as a socket's path must be."""
-    with tempfile.TemporaryDirectory(prefix="vm-") as made:
-        monkeypatch.setenv("TMPDIR", made)
-        monkeypatch.setattr(tempfile, "tempdir", None)
-        yield Path(made)
 
 
 def _left(folder: Path) -> list[Path]:

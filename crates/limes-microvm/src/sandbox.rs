@@ -3,7 +3,7 @@
 use crate::budget::Budget;
 use crate::driver::builtin::Builtin;
 use crate::driver::firecracker::Firecracker;
-use crate::driver::process::{Executable, Folder};
+use crate::driver::process::{Executable, Folder, Place};
 use crate::driver::qemu::Qemu;
 use crate::driver::{Boot, Door, Driver, Extras};
 use crate::function::MicroVmFunction;
@@ -101,6 +101,16 @@ struct Found {
     drivers: Mutex<Vec<Looked>>,
 }
 
+impl Found {
+    /// A function's own folder.
+    fn place(&self) -> Result<Arc<Place>> {
+        self.folder.place().map(Arc::new).map_err(|error| {
+            Error::new(ErrorKind::Io, "start microVM", "cannot make a folder for the function")
+                .from_source(error)
+        })
+    }
+}
+
 /// The thread for what no request waits for. Dropped, it does not wait.
 struct Background(Option<Runtime>);
 
@@ -187,11 +197,7 @@ impl MicroVmSandbox {
         settings: &MicroVm,
     ) -> Result<Arc<Pool>> {
         let found = self.found()?;
-        let place = found.folder.place().map_err(|error| {
-            Error::new(ErrorKind::Io, "start microVM", "cannot make a folder for the function")
-                .from_source(error)
-        })?;
-        let place = Arc::new(place);
+        let place = found.place()?;
         let kept = |name: &str, bytes: &Vec<u8>| {
             let path = place.join(name);
             write(&path, bytes).map(|()| path)
@@ -267,10 +273,7 @@ impl MicroVmSandbox {
     ) -> Result<Prepared> {
         let begun = Instant::now();
         let found = self.found()?;
-        let place = Arc::new(found.folder.place().map_err(|error| {
-            Error::new(ErrorKind::Io, "start microVM", "cannot make a folder for the function")
-                .from_source(error)
-        })?);
+        let place = found.place()?;
         let path = place.join("kernel");
         write(&path, kernel)?;
         let memory = settings.memory.unwrap_or(limits.memory).next_multiple_of(2 << 20);

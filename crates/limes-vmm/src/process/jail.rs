@@ -148,6 +148,7 @@ mod tests {
                 || unsafe { libc::execve(c"/bin/true".as_ptr(), std::ptr::null(), std::ptr::null()) } == 0,
             ),
             ("look at another process", || unsafe { libc::ptrace(libc::PTRACE_ATTACH, 1, 0, 0) } == 0),
+            // SAFETY: signal 0 only asks.
             ("kill another process", || unsafe { libc::kill(1, 0) } == 0),
             ("make memory executable", || {
                 let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
