@@ -21,7 +21,7 @@ use tokio::time::Sleep;
 /// Processes that wait for a machine to be asked for.
 const SPARE: usize = 4;
 
-/// How often the ring of a guest that computes is looked into.
+/// After how long the ring of a guest that computes is looked into, and how often from then on.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// How long a process may take for one order.
@@ -278,6 +278,10 @@ pub(crate) struct Ring {
     was_full: bool,
     /// An event that answers an order, not yet taken.
     answered: Option<Event>,
+    /// Whether what a running guest has written is read before it waits.
+    ahead: bool,
+    /// What its process had computed when it was first looked after since it was resumed.
+    computed: Option<Duration>,
     look: Option<Pin<Box<Sleep>>>,
 }
 
@@ -289,6 +293,8 @@ impl Ring {
             running: false,
             was_full: false,
             answered: None,
+            ahead: false,
+            computed: None,
             look: None,
         }
     }
@@ -359,12 +365,27 @@ impl Ring {
     fn resume(&mut self) -> io::Result<()> {
         self.was_full = false;
         self.running = true;
+        self.ahead = false;
+        self.computed = None;
         self.worker().resume()
     }
 
     /// Bytes read from the guest; waits for some.
+    ///
+    /// A guest that runs may yet fail, and then what it wrote a moment before is no answer: it is not read until the guest waits, or has
+    /// computed for a while.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
+            if self.running
+                && !self.ahead
+                && self.poll_event(cx)?.is_pending()
+                && self.poll_look(cx).is_pending()
+            {
+                return Poll::Pending;
+            }
+            if self.running && !self.ahead {
+                continue;
+            }
             let end = self.worker().to_host();
             let readable = end.readable().map_err(io::Error::other)?;
             if readable > 0 {
@@ -383,10 +404,15 @@ impl Ring {
     }
 
     /// A guest that computes says nothing of what it has written: it is looked after now and then.
+    ///
+    /// Its own time counts, not that of the clock on the wall: on a busy host a process waits for its processor longer than a short guest runs.
     fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let look = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
         ready!(look.as_mut().poll(cx));
         look.as_mut().reset(tokio::time::Instant::now() + LOOK);
+        let computed = super::process::computed(self.worker().pid()).unwrap_or_default();
+        let before = *self.computed.get_or_insert(computed);
+        self.ahead |= computed.saturating_sub(before) >= LOOK;
         Poll::Ready(())
     }
 
