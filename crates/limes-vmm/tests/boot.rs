@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_limes-vmm");
-const MEMORY: u64 = 16 << 20;
+const MEMORY: u64 = 32 << 20;
 const TEXT: u64 = 0x20_0000;
 const DATA: u64 = 0x40_0000;
 const STACK: u64 = 0x60_0000;
@@ -178,9 +178,10 @@ fn a_machine_that_is_reset_finds_its_memory_as_it_was_loaded() {
 
 #[test]
 fn a_machine_that_wrote_a_lot_is_reset_all_the_same() {
-    // mov rdi, 0x800000; mov ecx, 0x400000; mov al, 1; cmp [rdi+0x300000], ch; jne ud2; rep stosb; wait; ud2
-    let mut code = vec![0x48, 0xc7, 0xc7, 0, 0, 0x80, 0, 0xb9, 0, 0, 0x40, 0, 0xb0, 1];
-    code.extend([0x38, 0xaf, 0, 0, 0x30, 0, 0x75, 0x07, 0xf3, 0xaa]);
+    // More than it may keep:
+    // mov rdi, 0x800000; mov ecx, 0x1400000; mov al, 1; cmp [rdi+0x1300000], ch; jne ud2; rep stosb; wait; ud2
+    let mut code = vec![0x48, 0xc7, 0xc7, 0, 0, 0x80, 0, 0xb9, 0, 0, 0x40, 1, 0xb0, 1];
+    code.extend([0x38, 0xaf, 0, 0, 0x30, 1, 0x75, 0x07, 0xf3, 0xaa]);
     code.extend(wait());
     code.extend([0x0f, 0x0b]);
     let Some(mut worker) = loaded(&image(&code)) else { return };

@@ -103,9 +103,9 @@ impl Mapping {
     }
 }
 
-/// Pages that a machine may keep of its own when it is put back. They are overwritten with what the image has, which takes a fraction of the time that
-/// it takes to drop them and have the next call fault on each.
-const KEPT: usize = (1 << 20) / 4096;
+/// Bytes that a machine may keep of its own when it is put back; they count against its memory all the same. They are overwritten with what the image
+/// has, which takes a fraction of the time that it takes to drop them and have the next call fault on each page.
+const KEPT: usize = 16 << 20;
 
 /// A machine's memory: its image where that has something, zeroes elsewhere, both private.
 pub(super) struct Memory {
@@ -141,12 +141,13 @@ impl Memory {
     /// Puts every byte back to what the image has.
     pub fn reset(&mut self, pagemap: impl AsFd) -> io::Result<()> {
         let written = self.own.written(pagemap)?;
-        let pages: usize = written.iter().map(|range| range.len() / 4096).sum();
+        let mut room = KEPT;
         for range in written {
-            if pages > KEPT {
-                self.own.forget(range)?;
-            } else {
+            if let Some(left) = room.checked_sub(range.len()) {
+                room = left;
                 self.overwrite(range);
+            } else {
+                self.own.forget(range)?;
             }
         }
         Ok(())
