@@ -3,12 +3,15 @@
 #[cfg(feature = "card")]
 pub mod card;
 mod device;
+#[cfg(feature = "drive")]
+pub mod drive;
 mod entry;
 mod fault;
 mod machine;
 mod tables;
 mod virtio;
 mod vmm;
+mod vsock;
 
 use crate::{Machine, arena, channel, heap};
 use alloc::boxed::Box;
