@@ -8,6 +8,7 @@ pub mod drive;
 mod entry;
 mod fault;
 mod machine;
+mod sleep;
 mod tables;
 mod virtio;
 mod vmm;

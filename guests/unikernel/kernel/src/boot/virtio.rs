@@ -2,6 +2,7 @@
 
 use super::device::Device;
 use super::machine;
+use super::sleep::{Sleeper, sleep};
 use super::vsock::Vsock;
 use crate::arena;
 use crate::channel::Transport;
@@ -35,7 +36,7 @@ pub(super) fn find() -> Box<dyn Transport> {
             }
             DeviceType::Console => {
                 if let Ok(console) = VirtIOConsole::<Identity, _>::new(device) {
-                    return Box::new(Console(console));
+                    return Box::new(Console { device: console, sleeper: Sleeper::new() });
                 }
             }
             _ => {}
@@ -89,12 +90,15 @@ unsafe impl Hal for Identity {
     unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}
 }
 
-struct Console(VirtIOConsole<Identity, Device>);
+struct Console {
+    device: VirtIOConsole<Identity, Device>,
+    sleeper: Sleeper,
+}
 
 impl Transport for Console {
     fn send(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(4096) {
-            if self.0.send_bytes(piece).is_err() {
+            if self.device.send_bytes(piece).is_err() {
                 super::halt();
             }
         }
@@ -103,16 +107,22 @@ impl Transport for Console {
     fn receive(&mut self, into: &mut [u8]) -> usize {
         let mut count = 0;
         while let Some(slot) = into.get_mut(count) {
-            match self.0.recv(true) {
+            match self.device.recv(true) {
                 Ok(Some(byte)) => *slot = byte,
                 _ => break,
             }
             count += 1;
         }
+        if count > 0 {
+            self.sleeper.wake();
+        }
         count
     }
 
     fn wait(&mut self) {
-        core::hint::spin_loop();
+        // Only what comes after the acknowledgement raises the device's line again.
+        if self.sleeper.is_tired() && self.device.ack_interrupt() == Ok(false) {
+            sleep();
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 use super::device::Device;
 use super::machine;
+use super::sleep::{Sleeper, sleep};
 use super::virtio::Identity;
 use crate::channel::Transport;
 use crate::clock;
@@ -30,7 +31,8 @@ const SETTLED: u64 = 100_000_000;
 /// Buffers of each queue.
 const QUEUE: usize = 8;
 
-/// Bytes of a packet's content, at most.
+/// Bytes of content, at most, of a packet that is sent, and of one that comes.
+const SENT: usize = 64 << 10;
 const CONTENT: usize = 16 << 10;
 
 /// Bytes of a buffer for a packet that comes.
@@ -163,6 +165,7 @@ pub(super) struct Vsock {
     events: OwningQueue<Identity, QUEUE, EVENT>,
     address: u64,
     stream: Stream,
+    sleeper: Sleeper,
 }
 
 impl Vsock {
@@ -189,7 +192,8 @@ impl Vsock {
             }
         }
         let stream = Stream::new(FIRST_PORT);
-        let mut vsock = Self { device, incoming, outgoing, events, address: address.into(), stream };
+        let (address, sleeper) = (address.into(), Sleeper::new());
+        let mut vsock = Self { device, incoming, outgoing, events, address, stream, sleeper };
         vsock.connect();
         Ok(vsock)
     }
@@ -265,7 +269,7 @@ impl Transport for Vsock {
     fn send(&mut self, mut bytes: &[u8]) {
         let mut asks = true;
         while !bytes.is_empty() {
-            let count = bytes.len().min(CONTENT).min(self.stream.room());
+            let count = bytes.len().min(SENT).min(self.stream.room());
             if count > 0 {
                 let (piece, rest) = bytes.split_at(count);
                 self.send_packet(DATA, piece);
@@ -286,10 +290,21 @@ impl Transport for Vsock {
         if self.stream.is_read() {
             self.step();
         }
-        self.stream.read(into)
+        let count = self.stream.read(into);
+        if count > 0 {
+            self.sleeper.wake();
+        }
+        count
     }
 
     fn wait(&mut self) {
-        core::hint::spin_loop();
+        if self.sleeper.is_tired() {
+            self.device.ack_interrupt();
+            // Only what comes after that raises the device's line again.
+            self.step();
+            if self.stream.is_read() {
+                sleep();
+            }
+        }
     }
 }
