@@ -19,6 +19,8 @@ from limes import Runtime
 GUESTS = Path(__file__).resolve().parents[1] / "guests"
 DEADLINE = 30.0
 """Seconds after which an event that a test waits for counts as never coming."""
+SANDBOXES = ["wasm", *(f"microvm-{vmm}" for vmm in os.environ.get("LIMES_TEST_VMMS", "builtin").split(","))]
+"""Where the cases that hold for every sandbox are run; `LIMES_TEST_VMMS` names the monitors, with commas between."""
 
 
 def eventually(check: Callable[[], Any], what: str = "the event", seconds: float = DEADLINE) -> Any:
@@ -120,15 +122,17 @@ class Node:
         return answer
 
     def put(self, component: str | Path, name: str, limits: dict[str, Any], sandbox: str = "wasm") -> None:
-        """Deploy by the admin API itself: as `deploy`, without starting a process for it."""
+        """Deploy by the admin API itself, to one of `SANDBOXES`: as `deploy`, without starting a process for it."""
         path = component if isinstance(component, Path) else guest_path(component)
+        kind, _, vmm = sandbox.partition("-")
+        config = {"limits": limits, "sandbox": kind, **({"microvm": {"vmm": vmm}} if vmm else {})}
         answer = httpx.put(
             f"{self.admin}/v1/functions/{name}",
             content=path.read_bytes(),
             headers={
                 **self.authorization,
                 "Content-Type": "application/wasm",
-                "Limes-Config": json.dumps({"limits": limits, "sandbox": sandbox}),
+                "Limes-Config": json.dumps(config),
             },
             timeout=DEADLINE,
         )
@@ -181,6 +185,21 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def runtime(cache_dir: Path) -> Runtime:
     return Runtime(cache_dir)
+
+
+@pytest.fixture(scope="session")
+def problems(cache_dir: Path) -> dict[str, str]:
+    """Why each monitor does not work here; empty for one that does."""
+    return {probed["vmm"]: probed["problem"] for probed in json.loads(Runtime(cache_dir).engine.microvms())}
+
+
+@pytest.fixture(scope="session", params=SANDBOXES)
+def sandbox(request: pytest.FixtureRequest) -> str:
+    """Each of `SANDBOXES` in turn; a monitor that does not work here is skipped with the reason."""
+    _, _, vmm = request.param.partition("-")
+    if vmm and (problem := request.getfixturevalue("problems")[vmm]):
+        pytest.skip(f"no microVM on {vmm}: {problem}")
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,11 @@
 """Every case of this folder is run on every sandbox."""
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from limes import Function, Runtime, UnsupportedContract
-
-VMMS = os.environ.get("LIMES_TEST_VMMS", "builtin").split(",")
-"""The monitors that the cases run on: all of them on the built-in one, in CI a part on QEMU too."""
 
 
 class OnMicroVm(Runtime):
@@ -30,16 +25,6 @@ class OnMicroVm(Runtime):
 
 
 @pytest.fixture(scope="session")
-def microvms(cache_dir: Path) -> dict[str, str]:
-    """Why each monitor does not work here; empty for one that does."""
-    return {probed["vmm"]: probed["problem"] for probed in json.loads(Runtime(cache_dir).engine.microvms())}
-
-
-@pytest.fixture(scope="session", params=["wasm", *(f"microvm-{vmm}" for vmm in VMMS)])
-def runtime(request: pytest.FixtureRequest, cache_dir: Path) -> Runtime:
-    sandbox, _, vmm = request.param.partition("-")
-    if sandbox == "wasm":
-        return Runtime(cache_dir)
-    if problem := request.getfixturevalue("microvms")[vmm]:
-        pytest.skip(f"no microVM on {vmm}: {problem}")
-    return OnMicroVm(cache_dir, vmm)
+def runtime(sandbox: str, cache_dir: Path) -> Runtime:
+    _, _, vmm = sandbox.partition("-")
+    return OnMicroVm(cache_dir, vmm) if vmm else Runtime(cache_dir)

@@ -1,17 +1,13 @@
 """Each hostile guest ends in the right error, and the functions beside it keep answering."""
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
 from tests.conftest import DEADLINE, Node, eventually
-
-from limes import Runtime
 
 
 class Hostile(NamedTuple):
@@ -92,16 +88,6 @@ def _keeps_answering(node: Node) -> Iterator[None]:
         over.set()
         caller.join()
     assert set(answers) == {(200, b"Hello, World!\n")}
-
-
-@pytest.fixture(scope="session", params=["wasm", "microvm"])
-def sandbox(request: pytest.FixtureRequest, cache_dir: Path) -> str:
-    """Each sandbox in turn; machines are skipped with the reason where none runs."""
-    if request.param == "microvm":
-        probed = json.loads(Runtime(cache_dir).engine.microvms())
-        if not any(found["works"] for found in probed):
-            pytest.skip(f"no microVM runs here: {probed}")
-    return str(request.param)
 
 
 def _deploy(node: Node, hostile: Hostile, sandbox: str) -> str:

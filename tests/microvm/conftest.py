@@ -1,6 +1,5 @@
 """What the tests of virtual machines share."""
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -8,8 +7,6 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import GUESTS
-
-from limes import Runtime
 
 MODES = {
     "builtin": ["end-to-end", "pre-configured", "snapshot", "reset", "warm"],
@@ -40,12 +37,6 @@ def machines_of(pid: int) -> list[int]:
         if int(stat[1]) == pid and stat[0] not in "ZX":
             found.append(int(entry.name))
     return found
-
-
-@pytest.fixture(scope="session")
-def problems(cache_dir: Path) -> dict[str, str]:
-    """Why each monitor does not work here; empty for one that does."""
-    return {probed["vmm"]: probed["problem"] for probed in json.loads(Runtime(cache_dir).engine.microvms())}
 
 
 @pytest.fixture(params=["builtin", "firecracker", "qemu"])

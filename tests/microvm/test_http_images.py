@@ -26,9 +26,14 @@ def vmm(request: pytest.FixtureRequest, problems: dict[str, str]) -> str:
 
 
 def load(
-    runtime: Runtime, vmm: str, mode: str = "auto", isolation: str = "fresh-state", **limits: str | int
+    runtime: Runtime,
+    vmm: str,
+    mode: str = "auto",
+    isolation: str = "fresh-state",
+    drive: Path | None = None,
+    **limits: str | int,
 ) -> Function:
-    image = {"protocol": "http", "arguments": "ip={ip}"}
+    image = {"protocol": "http", "arguments": "ip={ip}", **({"drive": str(drive)} if drive else {})}
     machine = {"vmm": vmm, "mode": mode, "isolation": isolation, "memory": "64MiB", "image": image}
     return runtime.load(image_path("http"), sandbox="microvm", microvm=machine, **limits)
 
@@ -48,6 +53,24 @@ def test_a_machine_that_is_used_again_remembers(runtime: Runtime, vmm: str) -> N
     image = load(runtime, vmm, isolation="reuse")
     counts = [image.http("GET", "/").body.splitlines()[-1] for _ in range(3)]
     assert counts == [b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("mode", ["end-to-end", "warm"])
+def test_each_machine_has_the_root_drive_to_itself(
+    runtime: Runtime, vmm: str, mode: str, tmp_path: Path
+) -> None:
+    drive = tmp_path / "root.raw"
+    content = b"what the drive begins with".ljust(1 << 20, b"\0")
+    drive.write_bytes(content)
+    image = load(runtime, vmm, mode, drive=drive)
+    # Each machine overwrites what it finds there.
+    for _ in range(3):
+        assert image.http("GET", "/drive").body == content.rstrip(b"\0")
+    assert drive.read_bytes() == content
+
+
+def test_without_a_root_drive_the_machine_has_none(runtime: Runtime, vmm: str) -> None:
+    assert load(runtime, vmm).http("GET", "/drive").body == b"there is no drive"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import eventually, guest_path
+from tests.microvm.conftest import image_path
 
 from limes import Runtime
 
@@ -71,6 +72,40 @@ def test_firecracker_answers_out_of_its_jail_and_leaves_nothing(
     del hello, runtime
     eventually(lambda: not _jailed(folder), "the end of the jailed processes")
     eventually(lambda: not list(folder.glob("limes-*")), "the removal of their roots")
+
+
+def test_an_image_of_ones_own_is_jailed_with_its_vsock(cache_dir: Path, jail: tuple[Path, Path]) -> None:
+    log, folder = jail
+    runtime = Runtime(cache_dir)
+    image = {"protocol": "spare", "arguments": ""}
+    settings = {"vmm": "firecracker", "mode": "warm", "memory": "64MiB", "image": image}
+    upper = runtime.load(image_path("spare"), sandbox="microvm", microvm=settings)
+    assert upper.run("one").output == "ONE"
+    assert all(
+        user >= 0x7000_0000 for user in eventually(lambda: _jailed(folder), "a jailed process").values()
+    )
+    assert log.read_text()
+    del upper, runtime
+    eventually(lambda: not _jailed(folder), "the end of the jailed processes")
+    eventually(lambda: not list(folder.glob("limes-*")), "the removal of their roots")
+
+
+def test_an_image_of_ones_own_is_jailed_with_its_drive_and_its_network_card(
+    cache_dir: Path, jail: tuple[Path, Path], tmp_path: Path
+) -> None:
+    if not Path("/dev/net/tun").exists():
+        pytest.skip("there is no /dev/net/tun")
+    _, folder = jail
+    drive = tmp_path / "root.raw"
+    drive.write_bytes(b"a drive in a jail".ljust(1 << 20, b"\0"))
+    runtime = Runtime(cache_dir)
+    image = {"protocol": "http", "arguments": "ip={ip}", "drive": str(drive)}
+    settings = {"vmm": "firecracker", "mode": "warm", "memory": "64MiB", "image": image}
+    web = runtime.load(image_path("http"), sandbox="microvm", microvm=settings)
+    assert web.http("GET", "/drive").body == b"a drive in a jail"
+    assert all(
+        user >= 0x7000_0000 for user in eventually(lambda: _jailed(folder), "a jailed process").values()
+    )
 
 
 def test_the_process_in_the_jail_is_of_its_own_user_and_root(

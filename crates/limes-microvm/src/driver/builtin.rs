@@ -52,12 +52,10 @@ impl Spare {
         while let Some(Err(_)) = found.as_ref().map(Worker::event) {
             found = self.pop(memory);
         }
-        let worker = match found {
-            Some(worker) => worker,
-            None => start(&self.binary, memory)?,
-        };
-        self.refill(memory);
-        Ok(worker)
+        match found {
+            Some(worker) => Ok(worker),
+            None => start(&self.binary, memory),
+        }
     }
 
     fn pop(&self, memory: u64) -> Option<Worker> {
@@ -160,7 +158,7 @@ impl State {
         }
         phases.record(Phase::Create, begun.elapsed());
         let pid = ring.worker().pid();
-        Ok(Loaded { ring, monitor: Machine { pid, spare: self.spare.clone() } })
+        Ok(Loaded { ring, monitor: Machine { pid, memory: self.image.ram(), spare: self.spare.clone() } })
     }
 }
 
@@ -210,7 +208,16 @@ impl Snapshot for State {
 /// What is known of a machine beside its channel, which holds the process.
 struct Machine {
     pid: u32,
+    /// Bytes.
+    memory: u64,
     spare: Arc<Spare>,
+}
+
+impl Drop for Machine {
+    /// Its process is replaced when it is done, and not when it was taken: the start of another would be in the way of the call.
+    fn drop(&mut self) {
+        self.spare.refill(self.memory);
+    }
 }
 
 fn ring_of(channel: &mut Channel) -> Result<&mut Ring> {

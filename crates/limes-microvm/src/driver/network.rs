@@ -56,15 +56,15 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Makes the namespace and the card.
+    /// Makes the namespace and the card, which `user` may open as well as who has the capability.
     ///
     /// # Errors
     /// It is not permitted: that takes root, or CAP_SYS_ADMIN and CAP_NET_ADMIN.
-    pub fn make() -> Result<Self> {
+    pub fn make(user: Option<u32>) -> Result<Self> {
         let made = apart(|| {
             // SAFETY: it concerns this thread alone, which ends after it.
             succeeded(unsafe { libc::unshare(libc::CLONE_NEWNET) })?;
-            make_card()?;
+            make_card(user)?;
             File::open("/proc/thread-self/ns/net").map(OwnedFd::from)
         });
         made.map(|namespace| Self { namespace: Arc::new(namespace) }).map_err(|error| {
@@ -119,7 +119,7 @@ fn join(namespace: &OwnedFd) -> io::Result<()> {
 }
 
 /// Makes the tap device of this thread's namespace, with an address, and with the guest's known.
-fn make_card() -> io::Result<()> {
+fn make_card(user: Option<u32>) -> io::Result<()> {
     const TUN_DEVICE: &str = "/dev/net/tun";
     let tun = File::options()
         .read(true)
@@ -129,6 +129,10 @@ fn make_card() -> io::Result<()> {
     let mut request = interface();
     request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
     control(&tun, libc::TUNSETIFF, &raw mut request)?;
+    if let Some(user) = user {
+        // SAFETY: the call takes its argument as a number.
+        succeeded(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETOWNER, libc::c_ulong::from(user)) })?;
+    }
     // The monitor opens it anew.
     // SAFETY: the call takes its argument as a number.
     succeeded(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETPERSIST, 1) })?;

@@ -139,13 +139,31 @@ pub(crate) struct Executable {
 }
 
 impl Executable {
-    /// What it says of its version.
+    /// Sees whether it is at least `oldest` of the program `name`, by the version that it says after `mark`.
     ///
     /// # Errors
-    /// It does not run.
-    pub fn version(&self) -> io::Result<String> {
-        let said = Command::new(&self.binary).arg("--version").output()?;
-        Ok(String::from_utf8_lossy(&said.stdout).into_owned())
+    /// It does not run, or is too old; made by `unavailable`.
+    pub fn require(
+        &self,
+        name: &str,
+        oldest: [u32; 2],
+        mark: &str,
+        unavailable: fn(String) -> Error,
+    ) -> Result<()> {
+        let binary = self.binary.display();
+        let said = Command::new(&self.binary)
+            .arg("--version")
+            .output()
+            .map_err(|error| unavailable(format!("cannot run `{binary}`")).from_source(error))?;
+        let text = String::from_utf8_lossy(&said.stdout);
+        let version = text.split_once(mark).map_or("", |(_, rest)| rest);
+        let mut numbers = version.split('.').map_while(|part| part.parse::<u32>().ok());
+        if [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)] >= oldest {
+            return Ok(());
+        }
+        let line = text.lines().next().unwrap_or_default();
+        let [major, minor] = oldest;
+        Err(unavailable(format!("`{binary}` says `{line}`; {name} {major}.{minor} or later is needed")))
     }
 
     /// The command that runs it, without arguments.

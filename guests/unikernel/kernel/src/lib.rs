@@ -20,6 +20,8 @@ pub mod single;
 
 #[cfg(feature = "card")]
 pub use boot::card::Card;
+#[cfg(feature = "drive")]
+pub use boot::drive::Drive;
 
 pub use boot::halt;
 

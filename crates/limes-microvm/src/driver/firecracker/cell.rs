@@ -46,6 +46,11 @@ impl Cell {
         &self.place
     }
 
+    /// The user that the process runs as, if that is not this one's.
+    pub fn user(&self) -> Option<u32> {
+        self.jail.as_ref().map(|jail| jail.user)
+    }
+
     /// The folder that the process calls its current one.
     pub fn root(&self) -> &Path {
         self.jail.as_ref().map_or(self.place.path(), |jail| &jail.root)

@@ -34,9 +34,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long an image may take to connect; whoever waits for it has a deadline of its own.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a restored guest may take to connect before another is restored instead: a thousand times what it takes.
-const IMPATIENCE: Duration = Duration::from_secs(1);
-
 /// The oldest version whose API this speaks.
 const OLDEST: [u32; 2] = [1, 4];
 
@@ -58,20 +55,7 @@ impl Firecracker {
     /// # Errors
     /// It does not run, or is too old.
     pub fn new(program: Executable, jailer: Option<PathBuf>, folder: Arc<Folder>) -> Result<Self> {
-        let binary = program.binary.display();
-        let text = program
-            .version()
-            .map_err(|error| unavailable(format!("cannot run `{binary}`")).from_source(error))?;
-        let version = text.split_once('v').map_or("", |(_, rest)| rest);
-        let mut numbers = version.split('.').map_while(|part| part.parse::<u32>().ok());
-        let version = [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)];
-        if version < OLDEST {
-            let line = text.lines().next().unwrap_or_default();
-            let [major, minor] = OLDEST;
-            return Err(unavailable(format!(
-                "`{binary}` says `{line}`; Firecracker {major}.{minor} or later is needed"
-            )));
-        }
+        program.require("Firecracker", OLDEST, "v", unavailable)?;
         Ok(Self { setup: Arc::new(Setup { program, jailer, folder }) })
     }
 }
@@ -153,7 +137,7 @@ impl Template for Images {
     fn run(&self, phases: Phases) -> BoxFuture<'_, Result<Started>> {
         Box::pin(async move {
             let begun = Instant::now();
-            let (cell, listener) = self.setup.listen(None)?;
+            let (cell, listener) = self.setup.listen()?;
             let mut machine: serde_json::Map<_, _> =
                 self.parts(&cell)?.into_iter().map(|(_, name, part)| (name.to_owned(), part)).collect();
             machine.insert("drives".into(), json!([]));
@@ -182,10 +166,9 @@ impl Template for Images {
 }
 
 impl Setup {
-    /// Where a machine lives, and where its guest will connect. An image brings drives and a network, which the jail has no room for.
-    fn listen(&self, extras: Option<&Extras>) -> Result<(Cell, UnixListener)> {
-        let jailer = self.jailer.as_deref().filter(|_| extras.is_none());
-        let cell = Cell::new(&self.folder, jailer, &self.program.binary)?;
+    /// Where a machine lives, and where its guest will connect.
+    fn listen(&self) -> Result<(Cell, UnixListener)> {
+        let cell = Cell::new(&self.folder, self.jailer.as_deref(), &self.program.binary)?;
         let path = cell.join(&format!("{VSOCK}_{PORT}"));
         let listener = UnixListener::bind(&path)
             .and_then(|listener| cell.open_to_all(&path).map(|()| listener))
@@ -213,13 +196,13 @@ impl Running {
     /// A process that waits for requests.
     async fn serve(setup: &Arc<Setup>, extras: Option<&Extras>, phases: &Phases) -> Result<Self> {
         let begun = Instant::now();
-        let (cell, listener) = setup.listen(extras)?;
+        let (cell, listener) = setup.listen()?;
         let opened = Created::new(cell.root(), API)
             .map_err(|error| unavailable("cannot watch a machine's folder".into()).from_source(error))?;
         let mut command = cell.command(&setup.program);
         command.args(["--api-sock", API, "--level", "Error"]);
         let network = match extras.map(|extras| extras.door) {
-            Some(Door::Port(port)) => Some((port, Network::make()?)),
+            Some(Door::Port(port)) => Some((port, Network::make(cell.user())?)),
             _ => None,
         };
         if let Some((_, network)) = &network {
@@ -341,37 +324,24 @@ struct State {
     setup: Arc<Setup>,
 }
 
-impl State {
-    async fn try_restore(&self, phases: &Phases, patience: Duration) -> Result<(Channel, Box<dyn Monitor>)> {
-        let mut running = Running::serve(&self.setup, None, phases).await?;
-        let begun = Instant::now();
-        let load = json!({
-            "snapshot_path": running.cell.give(&self.place.join(STATE), STATE)?,
-            "mem_backend": {
-                "backend_type": "File", "backend_path": running.cell.give(&self.place.join(MEMORY), MEMORY)?,
-            },
-            "resume_vm": true,
-        });
-        running.api()?.request("PUT", "/snapshot/load", &load).await?;
-        phases.record(Phase::Create, begun.elapsed());
-        let resumed = Instant::now();
-        let connected = running.accept(patience).await?;
-        phases.record(Phase::Boot, resumed.elapsed());
-        Ok(connected)
-    }
-}
-
 impl Snapshot for State {
     fn restore(&self, phases: Phases) -> BoxFuture<'_, Result<(Channel, Box<dyn Monitor>)>> {
         Box::pin(async move {
-            // Now and then a restored guest misses that its old connection is gone; another one will not.
-            match self.try_restore(&phases, IMPATIENCE).await {
-                Ok(restored) => Ok(restored),
-                Err(error) => {
-                    tracing::debug!(%error, "restoring a machine once more");
-                    self.try_restore(&phases, PATIENCE).await
-                }
-            }
+            let mut running = Running::serve(&self.setup, None, &phases).await?;
+            let begun = Instant::now();
+            let load = json!({
+                "snapshot_path": running.cell.give(&self.place.join(STATE), STATE)?,
+                "mem_backend": {
+                    "backend_type": "File", "backend_path": running.cell.give(&self.place.join(MEMORY), MEMORY)?,
+                },
+                "resume_vm": true,
+            });
+            running.api()?.request("PUT", "/snapshot/load", &load).await?;
+            phases.record(Phase::Create, begun.elapsed());
+            let resumed = Instant::now();
+            let connected = running.accept(PATIENCE).await?;
+            phases.record(Phase::Boot, resumed.elapsed());
+            Ok(connected)
         })
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
 
 /// The oldest version with what is used here.
-const OLDEST: u32 = 7;
+const OLDEST: [u32; 2] = [7, 0];
 /// How long the process may take to connect.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -64,16 +64,7 @@ impl Qemu {
         kvm: bool,
         vhost_vsock: Option<PathBuf>,
     ) -> Result<Self> {
-        let binary = program.binary.display();
-        let text = program
-            .version()
-            .map_err(|error| unavailable(format!("cannot run `{binary}`")).from_source(error))?;
-        let version = text.split_once("version ").map_or("", |(_, rest)| rest);
-        let major: u32 = version.split('.').next().and_then(|part| part.parse().ok()).unwrap_or(0);
-        if major < OLDEST {
-            let line = text.lines().next().unwrap_or_default();
-            return Err(unavailable(format!("`{binary}` says `{line}`; QEMU {OLDEST} or later is needed")));
-        }
+        program.require("QEMU", OLDEST, "version ", unavailable)?;
         Ok(Self { setup: Arc::new(Setup { program, folder, kvm, vhost_vsock }) })
     }
 }

@@ -1,7 +1,8 @@
 //! An image that listens on port 8080 of its network card, 172.16.0.2 or what `ip=` says in its boot arguments, and speaks HTTP.
 //!
 //! It answers with the request's first line, its body in upper case, and how many requests it has had. `GET /halt` ends the machine, `/silence`
-//! has no answer, `/flood` a long one, `/garbage` one that is no HTTP.
+//! has no answer, `/flood` a long one, `/garbage` one that is no HTTP. `GET /drive` answers with the text at the beginning of its drive, and writes
+//! something else there.
 #![no_std]
 #![no_main]
 
@@ -12,7 +13,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
-use kernel::{Card, Machine, clock};
+use kernel::{Card, Drive, Machine, clock};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp;
@@ -147,9 +148,26 @@ fn answer(line: &str, body: &str, requests: u32) -> String {
     if line.starts_with("GET /flood") {
         return format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(60_000));
     }
-    let text = format!("{line}\n{}\n{requests}\n", body.to_ascii_uppercase());
+    if line.starts_with("GET /drive") {
+        return whole(&drive());
+    }
+    whole(&format!("{line}\n{}\n{requests}\n", body.to_ascii_uppercase()))
+}
+
+fn whole(text: &str) -> String {
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Image: yes\r\nContent-Length: {}\r\n\r\n{text}",
         text.len()
     )
+}
+
+/// What the drive begins with, up to the first zero.
+fn drive() -> String {
+    let Some(mut drive) = Drive::find() else { return "there is no drive".into() };
+    let Some(sector) = drive.read() else { return "the drive cannot be read".into() };
+    if !drive.write(&[b'#'; Drive::SECTOR]) || drive.read() != Some([b'#'; Drive::SECTOR]) {
+        return "the drive cannot be written".into();
+    }
+    let text = sector.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
 }

@@ -1,12 +1,12 @@
 //! The ways in of other VMMs: the 64-bit entry of Linux (Firecracker) and PVH (QEMU). Ring 0 is what is in this file.
 //!
 //! The page tables are laid when the kernel is linked, since everything but the artifact has its place: text may be executed, constants read, and data
-//! written. Ring 0 leaves at once and comes back for two things: to take the tables away from ring 3, once that has marked the artifact in them (see
-//! `tables`), and to hand ring 3 an exception of its own (see `fault`). It does little, since where there is no hardware assistance it is interpreted, an
-//! instruction at a time. There `int` does not work either, so ring 3 asks by an invalid instruction, at the one address where that is no fault.
+//! written. Ring 0 leaves at once and comes back for three things: to take the tables away from ring 3, once that has marked the artifact in them (see
+//! `tables`), to sleep for it (see `sleep`), and to hand it an exception of its own (see `fault`). It does little, since where there is no hardware
+//! assistance it is interpreted, an instruction at a time. There `int` does not work either, so ring 3 asks by an invalid instruction, at the
+//! two addresses where that is no fault.
 //!
-//! There are no interrupts, and so a machine that waits does not sleep: `hlt` would need both interrupt controllers set up and a handler that
-//! acknowledges them, all of it in ring 0. What is kept waiting between calls on these VMMs is not running: not yet started, or a file.
+//! Interrupts are on only while ring 0 sleeps: whatever device they come from, they end the sleep and do nothing else.
 
 use super::fault;
 use super::machine::{self, LINUX, PVH};
@@ -67,14 +67,14 @@ global_asm!(
     ".quad 0x00008980000000e8, 0",
     "boot_gdt_pointer: .word 71",
     ".quad boot_gdt",
-    // Exceptions, each of which leads to 16 bytes of its own from 0x200000 on.
+    // Exceptions, each of which leads to 16 bytes of its own from 0x200000 on, and the interrupt of all devices.
     "boot_idt:",
     ".set vector, 0",
-    ".rept 32",
+    ".rept 33",
     ".quad 0x00208e0000080000 + vector * 16, 0",
     ".set vector, vector + 1",
     ".endr",
-    "boot_idt_pointer: .word 32 * 16 - 1",
+    "boot_idt_pointer: .word 33 * 16 - 1",
     ".quad boot_idt",
     "boot_no_idt: .word 0",
     ".quad 0",
@@ -95,7 +95,23 @@ global_asm!(
     "jmp boot_fault",
     ".set vector, vector + 1",
     ".endr",
+    // An interrupt, which comes only while ring 0 sleeps: it is over, and so is the sleep.
+    ".balign 16",
+    "push rax",
+    "mov eax, 0xfee000b0",
+    "mov dword ptr [rax], 0",
+    "pop rax",
+    "iretq",
     "boot_fault:",
+    "cmp qword ptr [rsp + 16], offset boot_sleep",
+    "jne 2f",
+    "add rsp, 16",
+    "add qword ptr [rsp], 2",
+    "sti",
+    "hlt",
+    "cli",
+    "iretq",
+    "2:",
     "cmp qword ptr [rsp + 16], offset boot_seal",
     "jne 3f",
     // The tables are no longer for ring 3.
@@ -149,8 +165,10 @@ global_asm!(
     ".popsection",
 
     ".pushsection .boot, \"ax\"",
-    ".global boot_seal",
+    ".global boot_seal, boot_sleep",
     "boot_seal: ud2",
+    "ret",
+    "boot_sleep: ud2",
     "ret",
     ".popsection",
 

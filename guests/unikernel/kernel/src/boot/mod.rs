@@ -3,12 +3,16 @@
 #[cfg(feature = "card")]
 pub mod card;
 mod device;
+#[cfg(feature = "drive")]
+pub mod drive;
 mod entry;
 mod fault;
 mod machine;
+mod sleep;
 mod tables;
 mod virtio;
 mod vmm;
+mod vsock;
 
 use crate::{Machine, arena, channel, heap};
 use alloc::boxed::Box;

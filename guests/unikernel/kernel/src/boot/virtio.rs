@@ -1,35 +1,20 @@
-//! The channel over virtio: vsock on Firecracker, the console on QEMU.
+//! The channel over virtio: vsock on Firecracker (see `vsock`), the console on QEMU.
 
 use super::device::Device;
 use super::machine;
+use super::sleep::{Sleeper, sleep};
+use super::vsock::Vsock;
 use crate::arena;
 use crate::channel::Transport;
-use crate::clock;
 use alloc::boxed::Box;
 use core::ptr::NonNull;
 use virtio_drivers::device::console::VirtIOConsole;
-use virtio_drivers::device::socket::{VirtIOSocket, VsockAddr, VsockConnectionManager, VsockEventType};
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
 use virtio_drivers::transport::{DeviceType, Transport as _};
 use virtio_drivers::{BufferDirection, Hal, PhysAddr};
 
 /// Bytes of a device's registers and configuration.
 const REGISTERS: usize = 0x200;
-
-/// The host, and where it listens.
-const HOST: VsockAddr = VsockAddr { cid: 2, port: 1234 };
-
-/// The guest's port of its first connection; each later one has the next.
-const FIRST_PORT: u32 = 1024;
-
-/// Cycles between two looks at whether the host still knows the connection: about a millisecond.
-const PROBE: u64 = 2_000_000;
-
-/// Cycles after which that program knows of them: some fifty milliseconds.
-const SETTLED: u64 = 100_000_000;
-
-/// Bytes that may wait to be read.
-const BUFFER: u32 = 64 << 10;
 
 /// The devices that are there.
 pub(super) fn transports() -> impl Iterator<Item = Device> {
@@ -45,13 +30,13 @@ pub(super) fn find() -> Box<dyn Transport> {
     for device in transports() {
         match device.device_type() {
             DeviceType::Socket => {
-                if let Ok(socket) = VirtIOSocket::<Identity, _>::new(device) {
-                    return Box::new(Vsock::new(VsockConnectionManager::new_with_capacity(socket, BUFFER)));
+                if let Ok(vsock) = Vsock::open(device) {
+                    return Box::new(vsock);
                 }
             }
             DeviceType::Console => {
                 if let Ok(console) = VirtIOConsole::<Identity, _>::new(device) {
-                    return Box::new(Console(console));
+                    return Box::new(Console { device: console, sleeper: Sleeper::new() });
                 }
             }
             _ => {}
@@ -105,12 +90,15 @@ unsafe impl Hal for Identity {
     unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}
 }
 
-struct Console(VirtIOConsole<Identity, Device>);
+struct Console {
+    device: VirtIOConsole<Identity, Device>,
+    sleeper: Sleeper,
+}
 
 impl Transport for Console {
     fn send(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(4096) {
-            if self.0.send_bytes(piece).is_err() {
+            if self.device.send_bytes(piece).is_err() {
                 super::halt();
             }
         }
@@ -119,98 +107,22 @@ impl Transport for Console {
     fn receive(&mut self, into: &mut [u8]) -> usize {
         let mut count = 0;
         while let Some(slot) = into.get_mut(count) {
-            match self.0.recv(true) {
+            match self.device.recv(true) {
                 Ok(Some(byte)) => *slot = byte,
                 _ => break,
             }
             count += 1;
         }
-        count
-    }
-
-    fn wait(&mut self) {
-        core::hint::spin_loop();
-    }
-}
-
-struct Vsock {
-    manager: VsockConnectionManager<Identity, Device>,
-    port: u32,
-    connected: bool,
-    /// When the connection was last looked at, in cycles.
-    probed: u64,
-}
-
-impl Vsock {
-    fn new(manager: VsockConnectionManager<Identity, Device>) -> Self {
-        let mut vsock = Self { manager, port: FIRST_PORT, connected: false, probed: 0 };
-        if machine::is_qemu() {
-            // Vsock is another program's there, which learns of the queues by messages: what is said before they came is lost.
-            let begun = clock::cycles();
-            while clock::cycles().wrapping_sub(begun) < SETTLED {
-                core::hint::spin_loop();
-            }
-        }
-        vsock.connect();
-        vsock
-    }
-
-    /// Asks for a connection and waits for it. The host listens before it starts the machine.
-    fn connect(&mut self) {
-        if self.manager.connect(HOST, self.port).is_err() {
-            super::halt();
-        }
-        while !self.connected {
-            self.step();
-            core::hint::spin_loop();
-        }
-    }
-
-    /// Takes what the device has to say. A connection that is gone (a restored machine's always is) is made anew.
-    fn step(&mut self) {
-        match self.manager.poll() {
-            Ok(Some(event)) => match event.event_type {
-                VsockEventType::Connected => self.connected = true,
-                VsockEventType::Disconnected { .. } => {
-                    self.connected = false;
-                    self.port += 1;
-                    self.connect();
-                }
-                _ => {}
-            },
-            Ok(None) => {}
-            Err(_) => super::halt(),
-        }
-    }
-}
-
-impl Transport for Vsock {
-    fn send(&mut self, bytes: &[u8]) {
-        for piece in bytes.chunks(4096) {
-            // No room at the host: it says when there is.
-            while self.manager.send(HOST, self.port, piece).is_err() {
-                self.step();
-            }
-        }
-    }
-
-    fn receive(&mut self, into: &mut [u8]) -> usize {
-        self.step();
-        let count = self.manager.recv(HOST, self.port, into).unwrap_or(0);
         if count > 0 {
-            // The host sends on once it knows that there is room again.
-            let _ = self.manager.update_credit(HOST, self.port);
+            self.sleeper.wake();
         }
         count
     }
 
     fn wait(&mut self) {
-        core::hint::spin_loop();
-        // A machine that was restored meanwhile has a connection that nobody knows: a packet on it is answered by a reset, and then it
-        // is made anew. The VMM says nothing by itself.
-        if clock::cycles().wrapping_sub(self.probed) > PROBE {
-            self.probed = clock::cycles();
-            let _ = self.manager.update_credit(HOST, self.port);
+        // Only what comes after the acknowledgement raises the device's line again.
+        if self.sleeper.is_tired() && self.device.ack_interrupt() == Ok(false) {
+            sleep();
         }
     }
 }
