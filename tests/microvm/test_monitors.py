@@ -22,10 +22,19 @@ def test_a_function_answers_in_every_mode_of_every_monitor(runtime: Runtime, vmm
         assert hello.run(name).output == f"Hello, {name}!"
 
 
-def test_a_handler_answers_on_every_monitor(runtime: Runtime, vmm: str) -> None:
-    handler = runtime.load(guest_path("http_echo"), sandbox="microvm", microvm={"vmm": vmm})
-    body = bytes(range(256)) * 2000
+def test_a_large_body_passes_both_ways_on_every_monitor(runtime: Runtime, vmm: str) -> None:
+    handler = runtime.load(
+        guest_path("http_echo"), sandbox="microvm", microvm={"vmm": vmm}, request="4MiB", response="4MiB"
+    )
+    body = bytes(range(256)) * 12_000
     assert handler.http("POST", "/x?y", (), body).body == body
+
+
+def test_a_machine_that_waits_takes_no_processor_time(runtime: Runtime, vmm: str) -> None:
+    # What its process computes counts against the limit.
+    machine = {"vmm": vmm, "accelerator": "tcg"}
+    sleep = runtime.load(guest_path("sleep"), sandbox="microvm", microvm=machine, cpu="1s", timeout="30s")
+    assert sleep.run("3000").output == "awake"
 
 
 @pytest.mark.parametrize("mode", ["snapshot", "reset"])

@@ -34,8 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long an image may take to connect; whoever waits for it has a deadline of its own.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
-/// The oldest version whose API this speaks.
-const OLDEST: [u32; 2] = [1, 4];
+/// The oldest version that wakes a restored guest to tell it that its connection is gone.
+const OLDEST: [u32; 2] = [1, 10];
 
 /// A Firecracker binary.
 pub(crate) struct Firecracker {

@@ -4,9 +4,10 @@ use super::device::Device;
 use super::machine;
 use super::sleep::{Sleeper, sleep};
 use super::vsock::Vsock;
-use crate::arena;
 use crate::channel::Transport;
+use alloc::alloc::{alloc_zeroed, dealloc};
 use alloc::boxed::Box;
+use core::alloc::Layout;
 use core::ptr::NonNull;
 use virtio_drivers::device::console::VirtIOConsole;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
@@ -65,17 +66,28 @@ impl Transport for Nobody {
 /// Memory as devices see it: at the same addresses.
 pub(super) struct Identity;
 
-// SAFETY: the arena gives zeroed, page-aligned memory that is nobody else's, and addresses are physical ones.
+/// Memory that a device shares lies in the heap: in the arena it would stand in the way of what grows there.
+fn shared(pages: usize) -> Layout {
+    const PAGE: usize = virtio_drivers::PAGE_SIZE;
+    pages
+        .checked_mul(PAGE)
+        .and_then(|size| Layout::from_size_align(size.max(PAGE), PAGE).ok())
+        .unwrap_or_else(|| super::halt())
+}
+
+// SAFETY: the memory is zeroed, page-aligned and nobody else's, and addresses are physical ones.
 unsafe impl Hal for Identity {
     fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
-        match NonNull::new(arena::allocate(pages * virtio_drivers::PAGE_SIZE)) {
+        // SAFETY: the layout's size is not zero.
+        match NonNull::new(unsafe { alloc_zeroed(shared(pages)) }) {
             Some(memory) => (memory.as_ptr() as PhysAddr, memory),
             None => super::halt(),
         }
     }
 
-    unsafe fn dma_dealloc(address: PhysAddr, _: NonNull<u8>, _: usize) -> i32 {
-        arena::free(address as usize);
+    unsafe fn dma_dealloc(_: PhysAddr, memory: NonNull<u8>, pages: usize) -> i32 {
+        // SAFETY: the caller's promise: it came from `dma_alloc`, for as many pages.
+        unsafe { dealloc(memory.as_ptr(), shared(pages)) };
         0
     }
 
