@@ -3,7 +3,9 @@
 use crate::{Error, Files, png};
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
+use core::array;
 use wide::bytemuck::cast;
 use wide::{f32x8, i32x8};
 
@@ -17,8 +19,10 @@ pub const ITERATIONS: u16 = 256;
 pub const FILE: &str = "mandelbrot.png";
 
 const LANES: usize = 8;
-/// Iterations between two looks whether a point has escaped.
-const STRIDE: u16 = 8;
+/// Iterations between two looks whether every point of a block has escaped.
+const LOOK: u16 = 2;
+/// Looks a turn of the loop.
+const LOOKS: u16 = 4;
 const LEFT: f32 = -2.0;
 const TOP: f32 = -1.5;
 const SIDE: f32 = 3.0;
@@ -47,78 +51,89 @@ pub fn run_io(name: &str, files: &mut impl Files) -> Result<String, Error> {
 
 /// For every point, row after row, how many of z0 = 0, z1, ... z255 come before the first of an absolute value above 2.
 pub fn counts() -> Vec<u16> {
-    let mut counts = Vec::with_capacity((WIDTH * HEIGHT) as usize);
-    for row in 0..HEIGHT {
-        let y = row as f32 * (SIDE / HEIGHT as f32) + TOP;
-        for column in (0..WIDTH).step_by(LANES) {
-            let x = core::array::from_fn(|lane| (column + lane as u32) as f32 * (SIDE / WIDTH as f32) + LEFT);
-            counts.extend(escape(f32x8::from(x), f32x8::splat(y)));
+    let mut counts = vec![0; (WIDTH * HEIGHT) as usize];
+    for (y, rows) in (0..).step_by(2).zip(counts.chunks_exact_mut(2 * WIDTH as usize)) {
+        let (upper, lower) = rows.split_at_mut(WIDTH as usize);
+        let (upper, lower) = (upper.as_chunks_mut::<LANES>().0, lower.as_chunks_mut::<LANES>().0);
+        for (x, (upper, lower)) in (0..).step_by(LANES).zip(upper.iter_mut().zip(lower)) {
+            let [above, below] = escape(columns(x), row(y), row(y + 1));
+            *upper = above.to_array().map(|count| count as u16);
+            *lower = below.to_array().map(|count| count as u16);
         }
     }
     counts
 }
 
-/// What has escaped moves ever further away, to infinity and from there to no number, so that a look after several iterations
-/// finds it. Only the iterations before such a look are then made once more, one by one.
-#[inline]
-fn escape(x: f32x8, y: f32x8) -> [u16; LANES] {
-    let mut z = Orbit { re: f32x8::ZERO, im: f32x8::ZERO };
-    let mut tally = Tally { bounded: i32x8::splat(-1), count: i32x8::ZERO };
-    for _ in 0..ITERATIONS / STRIDE {
-        let start = z;
-        for _ in 0..STRIDE - 1 {
-            z = z.next(x, y);
-        }
-        // The last of them counts as well: it is looked at, and only then left.
-        if (tally.bounded & !z.bounded()).none() {
-            tally.count += tally.bounded & i32x8::splat(i32::from(STRIDE));
-        } else {
-            tally = one_by_one(tally, start, x, y);
-            if tally.bounded.none() {
-                break;
-            }
-        }
-        z = z.next(x, y);
-    }
-    tally.count.to_array().map(|count| count as u16)
+fn columns(first: u32) -> f32x8 {
+    let x: [f32; LANES] = array::from_fn(|lane| (first + lane as u32) as f32 * (SIDE / WIDTH as f32) + LEFT);
+    f32x8::from(x)
 }
 
-/// Looks at each iteration of a stride. Kept out of the loop: within it, compilers keep every square of the first pass for this one.
-#[cold]
+fn row(y: u32) -> f32x8 {
+    f32x8::splat(y as f32 * (SIDE / HEIGHT as f32) + TOP)
+}
+
+/// The counts of a block, eight points wide and two rows high.
+///
+/// A function of its own: where it is inlined, LLVM keeps each lane of the counts in a variable, and moves all of them in and out of
+/// a vector at each iteration.
 #[inline(never)]
-fn one_by_one(mut tally: Tally, mut z: Orbit, x: f32x8, y: f32x8) -> Tally {
-    for _ in 0..STRIDE {
-        tally.bounded &= z.bounded();
-        tally.count -= tally.bounded;
-        z = z.next(x, y);
+fn escape(x: f32x8, upper: f32x8, lower: f32x8) -> [i32x8; 2] {
+    let mut block = Block { upper: Points::new(x, upper), lower: Points::new(x, lower) };
+    for _ in 0..ITERATIONS / (LOOK * LOOKS) {
+        // As many as LOOKS. A turn of the loop is dear in a component, where the host may interrupt it and all vectors are in memory meanwhile.
+        // Looks are cheap, and keep the compiler of components from computing one vector through the whole turn before the next: processors do
+        // not look so far ahead, and would wait for each result.
+        if block.has_escaped() || block.has_escaped() || block.has_escaped() || block.has_escaped() {
+            break;
+        }
     }
-    tally
+    [block.upper.count, block.lower.count]
 }
 
-#[derive(Clone, Copy)]
-struct Tally {
-    /// -1 where no point so far had an absolute value above 2, otherwise 0.
-    bounded: i32x8,
-    count: i32x8,
+/// Two rows: each iteration waits for the one before, so that a processor has something to do meanwhile.
+struct Block {
+    upper: Points,
+    lower: Points,
 }
 
-#[derive(Clone, Copy)]
-struct Orbit {
+impl Block {
+    /// Makes the next [`LOOK`] iterations; whether no point is left after them.
+    #[inline(always)]
+    fn has_escaped(&mut self) -> bool {
+        for _ in 0..LOOK {
+            self.upper.step();
+            self.lower.step();
+        }
+        (self.upper.bounded | self.lower.bounded).none()
+    }
+}
+
+struct Points {
+    x: f32x8,
+    y: f32x8,
     re: f32x8,
     im: f32x8,
+    count: i32x8,
+    /// -1 where the last absolute value looked at was 2 at most, otherwise 0.
+    bounded: i32x8,
 }
 
-impl Orbit {
-    #[inline(always)]
-    fn next(self, x: f32x8, y: f32x8) -> Self {
-        let Self { re, im } = self;
-        Self { re: re * re - im * im + x, im: (re + re) * im + y }
+impl Points {
+    fn new(x: f32x8, y: f32x8) -> Self {
+        Self { x, y, re: f32x8::ZERO, im: f32x8::ZERO, count: i32x8::ZERO, bounded: i32x8::splat(-1) }
     }
 
-    /// -1 where the absolute value is 2 at most, otherwise 0.
+    /// Counts where z has not escaped, and goes on to the next z. What has escaped moves ever further away, to infinity and from there to
+    /// no number, and is not counted again.
     #[inline(always)]
-    fn bounded(self) -> i32x8 {
-        cast((self.re * self.re + self.im * self.im).simd_le(f32x8::splat(4.0)))
+    fn step(&mut self) {
+        let Self { re, im, .. } = *self;
+        let (re2, im2) = (re * re, im * im);
+        self.bounded = cast((re2 + im2).simd_le(f32x8::splat(4.0)));
+        self.count -= self.bounded;
+        self.im = (re + re) * im + self.y;
+        self.re = re2 - im2 + self.x;
     }
 }
 
