@@ -1,10 +1,10 @@
 //! A network card, for images that are tested as those of others are. What is shipped has none.
 
 use super::device::Device;
-use super::virtio::{Identity, transports};
+use super::virtio::{Identity, first};
 use alloc::vec::Vec;
 use virtio_drivers::device::net::{TxBuffer, VirtIONet};
-use virtio_drivers::transport::{DeviceType, Transport as _};
+use virtio_drivers::transport::DeviceType;
 
 /// Frames that may wait to be taken, and the bytes of each: Firecracker fills only what holds the longest that there is.
 const FRAMES: usize = 16;
@@ -16,7 +16,7 @@ pub struct Card(VirtIONet<Identity, Device, FRAMES>);
 impl Card {
     /// Looks for it.
     pub fn find() -> Option<Self> {
-        let device = transports().find(|device| device.device_type() == DeviceType::Network)?;
+        let device = first(DeviceType::Network)?;
         VirtIONet::new(device, LONGEST).ok().map(Self)
     }
 

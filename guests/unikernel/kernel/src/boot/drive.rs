@@ -1,12 +1,13 @@
 //! A drive, for images that are tested as those of others are. What is shipped has none.
 
 use super::device::Device;
-use super::virtio::{Identity, transports};
+use super::virtio::{Identity, first};
+use core::mem::ManuallyDrop;
 use virtio_drivers::device::blk::{SECTOR_SIZE, VirtIOBlk};
-use virtio_drivers::transport::{DeviceType, Transport as _};
+use virtio_drivers::transport::DeviceType;
 
-/// The first drive.
-pub struct Drive(VirtIOBlk<Identity, Device>);
+/// The first drive. It is never given back: Firecracker keeps a device's queues once they are in use, and the driver would wait for their end.
+pub struct Drive(ManuallyDrop<VirtIOBlk<Identity, Device>>);
 
 impl Drive {
     /// Bytes that are read and written at once.
@@ -14,8 +15,8 @@ impl Drive {
 
     /// Looks for it.
     pub fn find() -> Option<Self> {
-        let device = transports().find(|device| device.device_type() == DeviceType::Block)?;
-        VirtIOBlk::new(device).ok().map(Self)
+        let device = first(DeviceType::Block)?;
+        VirtIOBlk::new(device).ok().map(ManuallyDrop::new).map(Self)
     }
 
     /// Its first sector, if it can be read.

@@ -10,40 +10,40 @@ use alloc::boxed::Box;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use virtio_drivers::device::console::VirtIOConsole;
+use virtio_drivers::transport::DeviceType;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
-use virtio_drivers::transport::{DeviceType, Transport as _};
 use virtio_drivers::{BufferDirection, Hal, PhysAddr};
 
 /// Bytes of a device's registers and configuration.
 const REGISTERS: usize = 0x200;
 
-/// The devices that are there.
-pub(super) fn transports() -> impl Iterator<Item = Device> {
-    machine::devices().filter_map(|address| {
-        let header = NonNull::new(address as *mut VirtIOHeader)?;
+/// Where a device says what it is.
+const KIND: usize = 8;
+
+/// The first device of a kind. No other is touched: a transport that is dropped resets its device.
+pub(super) fn first(kind: DeviceType) -> Option<Device> {
+    machine::devices().find_map(|address| {
         // SAFETY: the addresses are those where the VMM puts devices; memory without one reads as none.
+        let found = unsafe { ((address + KIND) as *const u32).read_volatile() };
+        if found != kind as u32 {
+            return None;
+        }
+        let header = NonNull::new(address as *mut VirtIOHeader)?;
+        // SAFETY: as before, and whoever looks for a device of this kind does so once.
         unsafe { MmioTransport::new(header, REGISTERS) }.ok().map(Device)
     })
 }
 
-/// The channel's device: the first vsock or console.
+/// The channel's device: vsock, or the console.
 pub(super) fn find() -> Box<dyn Transport> {
-    for device in transports() {
-        match device.device_type() {
-            DeviceType::Socket => {
-                if let Ok(vsock) = Vsock::open(device) {
-                    return Box::new(vsock);
-                }
-            }
-            DeviceType::Console => {
-                if let Ok(console) = VirtIOConsole::<Identity, _>::new(device) {
-                    return Box::new(Console { device: console, sleeper: Sleeper::new() });
-                }
-            }
-            _ => {}
-        }
+    if let Some(vsock) = first(DeviceType::Socket).and_then(|device| Vsock::open(device).ok()) {
+        return Box::new(vsock);
     }
-    Box::new(Nobody)
+    let console = first(DeviceType::Console).and_then(|device| VirtIOConsole::new(device).ok());
+    match console {
+        Some(device) => Box::new(Console { device, sleeper: Sleeper::new() }),
+        None => Box::new(Nobody),
+    }
 }
 
 /// Where there is no channel: for an image that has another device. Whoever talks all the same ends the machine.
