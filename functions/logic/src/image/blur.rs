@@ -14,7 +14,8 @@ const REACH: usize = 9;
 const PAIRS: usize = 3;
 
 /// Blurs `rgb` (three bytes a pixel, `width` pixels a row) by `sigma` pixels, and hands every row in turn to `use_row`: three
-/// channels, each from 0 to 255. Beyond its edges a picture goes on with its outermost pixels.
+/// channels, each from 0 to 255, with numbers of no meaning behind the row's end, up to a whole number of vectors. Beyond its edges a
+/// picture goes on with its outermost pixels.
 pub(super) fn each_row(rgb: &[u8], width: usize, sigma: f32, mut use_row: impl FnMut([&[f32]; CHANNELS])) {
     let kernel = Kernel::new(sigma);
     let height = rgb.len() / (width * CHANNELS);
@@ -28,7 +29,7 @@ pub(super) fn each_row(rgb: &[u8], width: usize, sigma: f32, mut use_row: impl F
         for (channel, out) in blurred.iter_mut().enumerate() {
             kernel.blur(out, |offset| band.row(channel, y.saturating_add_signed(offset).min(height - 1)));
         }
-        use_row(array::from_fn(|channel| &blurred[channel][..width]));
+        use_row(array::from_fn(|channel| &blurred[channel][..]));
     }
 }
 
