@@ -1,7 +1,7 @@
 """Build the functions that Limes ships: ``python functions/compile.py``, into ``functions/build/``.
 
-``NAME.wasm`` is a function's component, ``native/NAME`` the same code as a Linux program, ``unikernel/NAME`` as a
-native function, a unikernel of its own for microVMs.
+``NAME.wasm`` is a function's component, ``scalar/NAME.wasm`` the same without vectors (for the benchmark), ``native/NAME`` the
+same code as a Linux program, ``unikernel/NAME`` as a native function, a unikernel of its own for microVMs.
 
 Rust's target for components is found as `limes build` finds it; the package has to be installed (``make build``).
 """
@@ -24,6 +24,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 BUILD = HERE / "build"
 SIMD = "-C target-feature=+simd128"
+# Those whose gain by vectors is measured.
+VECTORS = ["mandelbrot", "image"]
 UNIKERNELS = ROOT / "guests" / "unikernel" / "functions"
 
 sys.path.insert(0, str(ROOT / "guests"))
@@ -54,13 +56,16 @@ def run_cargo(folder: Path, arguments: list[str], env: Mapping[str, str | None] 
         raise BuildError(f"{' '.join(command)} failed")
 
 
-def build_modules(names: list[str]) -> Path:
-    """Build what components are made of; returns the folder they are in."""
-    target_dir = HERE / "target" / "components"
-    target = rust.find_target(SIMD)
+def build_components(names: list[str], folder: Path, flags: str = "", kind: str = "components") -> None:
+    """Build components into a folder; Cargo's own files of this kind are kept together."""
+    target_dir = HERE / "target" / kind
+    target = rust.find_target(flags)
     options = ["--lib", "--target", target.name, "--target-dir", str(target_dir), *target.options]
     cargo(names, *options, env=target.env)
-    return target_dir / target.name / "release"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        module = target_dir / target.name / "release" / f"{name.replace('-', '_')}.wasm"
+        componentize(module, folder / f"{name}.wasm")
 
 
 def componentize(module: Path, output: Path) -> None:
@@ -104,9 +109,8 @@ def main() -> None:
     picture.main(photograph)
     fill_folders(photograph)
     names = functions()
-    modules = build_modules(names)
-    for name in names:
-        componentize(modules / f"{name.replace('-', '_')}.wasm", BUILD / f"{name}.wasm")
+    build_components(names, BUILD, SIMD)
+    build_components(VECTORS, BUILD / "scalar", kind="scalar")
     cargo(names, "--bins")
     place(HERE / "target" / "release", BUILD / "native", names)
     build_unikernels()

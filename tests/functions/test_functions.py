@@ -133,6 +133,12 @@ def test_the_linux_program_answers_as_the_component_does(runtime: Runtime, name:
     assert done.stdout.rstrip("\n") == runtime.load(built(f"{name}.wasm"), dirs=dirs).run("").output
 
 
+@pytest.mark.parametrize("name", ["mandelbrot", "image"])
+def test_a_component_without_vectors_answers_the_same(runtime: Runtime, name: str) -> None:
+    answers = [runtime.load(built(place)).run().output for place in (f"{name}.wasm", f"scalar/{name}.wasm")]
+    assert answers[0] == answers[1]
+
+
 def test_the_photograph_is_a_progressive_jpeg() -> None:
     with Image.open(built("picture.jpg")) as picture:
         assert (picture.size, picture.info.get("progressive")) == ((1024, 768), 1)

@@ -7,13 +7,15 @@ use wide::f32x8;
 
 const LANES: usize = 8;
 const CHANNELS: usize = 3;
-/// Taps on each side of the middle: three standard deviations, so that 0.3 % is cut off. Known to the compiler, which then needs
-/// to check no bounds within a row's inner loop.
+/// Taps on each side of the middle: three standard deviations, so that 0.3 % is cut off.
 const REACH: usize = 9;
-const WINDOW: usize = LANES + 2 * REACH;
+/// Taps on each side that are added in one pass over a row, of which REACH is a multiple. The compiler of components loads all that a turn of a
+/// loop needs before it computes anything: so much fits into the registers of a processor.
+const PAIRS: usize = 3;
 
 /// Blurs `rgb` (three bytes a pixel, `width` pixels a row) by `sigma` pixels, and hands every row in turn to `use_row`: three
-/// channels, each from 0 to 255. Beyond its edges a picture goes on with its outermost pixels.
+/// channels, each from 0 to 255, with numbers of no meaning behind the row's end, up to a whole number of vectors. Beyond its edges a
+/// picture goes on with its outermost pixels.
 pub(super) fn each_row(rgb: &[u8], width: usize, sigma: f32, mut use_row: impl FnMut([&[f32]; CHANNELS])) {
     let kernel = Kernel::new(sigma);
     let height = rgb.len() / (width * CHANNELS);
@@ -25,9 +27,9 @@ pub(super) fn each_row(rgb: &[u8], width: usize, sigma: f32, mut use_row: impl F
             band.push(&rgb[start..start + width * CHANNELS], &kernel);
         }
         for (channel, out) in blurred.iter_mut().enumerate() {
-            kernel.across(out, |offset| band.row(channel, y.saturating_add_signed(offset).min(height - 1)));
+            kernel.blur(out, |offset| band.row(channel, y.saturating_add_signed(offset).min(height - 1)));
         }
-        use_row(array::from_fn(|channel| &blurred[channel][..width]));
+        use_row(array::from_fn(|channel| &blurred[channel][..]));
     }
 }
 
@@ -42,39 +44,29 @@ impl Kernel {
         Self(half.map(|weight| f32x8::splat(weight / sum)))
     }
 
-    /// Blurs along a row. `padded` begins [`REACH`] pixels before `out`, and ends as many after it.
-    fn along(&self, padded: &[f32], out: &mut [f32]) {
-        for (start, out) in (0..).step_by(LANES).zip(out.chunks_exact_mut(LANES)) {
-            let Ok(window) = <&[f32; WINDOW]>::try_from(&padded[start..start + WINDOW]) else { return };
-            let mut sum = load(window, REACH) * self.0[0];
-            for x in 1..=REACH {
-                sum += (load(window, REACH - x) + load(window, REACH + x)) * self.0[x];
+    /// Blurs into `out`, whole vectors, of which `tap` gives what lies at an offset from it, as long as it.
+    fn blur<'a>(&self, out: &mut [f32], tap: impl Fn(isize) -> &'a [f32]) {
+        let out = out.as_chunks_mut::<LANES>().0;
+        let count = out.len();
+        let vectors = |offset| &tap(offset).as_chunks::<LANES>().0[..count];
+        let middle = vectors(0);
+        for place in 0..count {
+            out[place] = (f32x8::from(middle[place]) * self.0[0]).to_array();
+        }
+        for nearest in (1..=REACH).step_by(PAIRS) {
+            let before: [_; PAIRS] = array::from_fn(|pair| vectors(-((nearest + pair) as isize)));
+            let after: [_; PAIRS] = array::from_fn(|pair| vectors((nearest + pair) as isize));
+            let weights: [_; PAIRS] = array::from_fn(|pair| self.0[nearest + pair]);
+            for place in 0..count {
+                let mut sum = f32x8::from(out[place]);
+                for pair in 0..PAIRS {
+                    sum +=
+                        (f32x8::from(before[pair][place]) + f32x8::from(after[pair][place])) * weights[pair];
+                }
+                out[place] = sum.to_array();
             }
-            out.copy_from_slice(&sum.to_array());
         }
     }
-
-    /// Blurs across rows, of which `row` gives the one at an offset.
-    fn across<'a>(&self, out: &mut [f32], row: impl Fn(isize) -> &'a [f32]) {
-        let reach = REACH as isize;
-        let rows: [&[[f32; LANES]]; 2 * REACH + 1] =
-            array::from_fn(|place| row(place as isize - reach).as_chunks().0);
-        for (place, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
-            let mut sum = f32x8::from(rows[REACH][place]) * self.0[0];
-            for y in 1..=REACH {
-                let pair = f32x8::from(rows[REACH - y][place]) + f32x8::from(rows[REACH + y][place]);
-                sum += pair * self.0[y];
-            }
-            *out = sum.to_array();
-        }
-    }
-}
-
-#[inline(always)]
-fn load(row: &[f32; WINDOW], at: usize) -> f32x8 {
-    let mut lanes = [0.0; LANES];
-    lanes.copy_from_slice(&row[at..at + LANES]);
-    f32x8::from(lanes)
 }
 
 /// As many rows, blurred along, as are needed to blur one across.
@@ -112,7 +104,10 @@ impl Band {
             let (first, last) = (self.padded[REACH], self.padded[REACH + width - 1]);
             self.padded[..REACH].fill(first);
             self.padded[REACH + width..].fill(last);
-            kernel.along(&self.padded, &mut rows[start..start + self.stride]);
+            kernel.blur(&mut rows[start..start + self.stride], |offset| {
+                let first = REACH.saturating_add_signed(offset);
+                &self.padded[first..first + self.stride]
+            });
         }
         self.filled += 1;
     }
