@@ -2,6 +2,8 @@
 
 import http.server
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +74,31 @@ def test_the_json_api_has_routes_parameters_bodies_and_statuses(
 def test_a_package_of_pypi_is_built_in(runtime: Runtime, built: BuildFunction) -> None:
     answer = load(runtime, built, "package-python").http("POST", "/", body="# Title\n\n*text*")
     assert answer.body == b"<h1>Title</h1>\n<p><em>text</em></p>\n"
+
+
+LOADS = """\
+import sys, time
+from pathlib import Path
+from limes import Runtime
+
+def held() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) >> 10
+
+function = Runtime(Path(sys.argv[1])).load(Path(sys.argv[2]))
+most, end = held(), time.monotonic() + 60
+while held() > most // 3 and time.monotonic() < end:
+    time.sleep(0.1)
+print(most, held())
+"""
+
+
+def test_the_memory_of_a_compilation_goes_back_to_the_system(built: BuildFunction, tmp_path: Path) -> None:
+    component = built(EXAMPLES / "hello-python").component
+    done = subprocess.run([sys.executable, "-c", LOADS, tmp_path, component], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    most, left = map(int, done.stdout.split())
+    assert left <= most // 3, f"{most} MiB after it was compiled, {left} MiB for good"
 
 
 def test_an_asgi_application_answers(runtime: Runtime, built: BuildFunction) -> None:

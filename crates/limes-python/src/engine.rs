@@ -1,5 +1,6 @@
 //! `Engine`: the sandbox, and the threads asynchronous calls run on.
 
+use crate::allocator::while_loading;
 use crate::error::{from_json, raise, to_json};
 use crate::facts::limits_and_grants;
 use crate::function::Function;
@@ -90,7 +91,7 @@ impl Engine {
         let compile = if tiered { CompileMode::Tiered } else { CompileMode::Optimized };
         let (limits, grants) = limits_and_grants(limits, grants)?;
         let call_limits = limits.clone();
-        let loaded = py.detach(|| {
+        let load = || {
             let bytes = match (component, path) {
                 (Some(bytes), None) => bytes,
                 (None, Some(path)) => limes_wasm::read_file(&path)?,
@@ -106,13 +107,14 @@ impl Engine {
                 SandboxKind::Wasm => self.sandbox.load(name, &bytes, limits, grants, compile),
                 SandboxKind::MicroVm => self.microvm.load(name, &bytes, limits, grants, &microvm),
             }
-        });
+        };
+        let loaded = py.detach(|| while_loading(load));
         let prepared = loaded.map_err(|error| raise(&error))?;
         Ok(Function::new(prepared, call_limits, self.runtime.clone()))
     }
 
     fn compile<'py>(&self, py: Python<'py>, component: Vec<u8>) -> PyResult<(Bound<'py, PyBytes>, String)> {
-        let compiled = py.detach(|| self.sandbox.compile(&component));
+        let compiled = py.detach(|| while_loading(|| self.sandbox.compile(&component)));
         let (artifact, timing) = compiled.map_err(|error| raise(&error))?;
         Ok((PyBytes::new(py, &artifact), to_json(&timing)?))
     }

@@ -3,6 +3,7 @@
 //! Nothing here decides anything: it converts and calls. What each item means is written in
 //! `python/limes/_native.pyi`.
 
+mod allocator;
 mod engine;
 mod error;
 mod facts;
@@ -12,10 +13,6 @@ mod log;
 mod node;
 
 use pyo3::prelude::*;
-
-/// A request makes some fifty small allocations; Python keeps its own allocator.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
