@@ -2,6 +2,10 @@
 //!
 //! Interrupts are off but for that time, so one that comes before it waits until then: whoever has looked at its device with nothing found, since the
 //! device was told that its last interrupt was heard, misses nothing.
+//!
+//! An interrupt can be lost all the same: one that is on its way while a snapshot is taken may be neither in the processor's state nor delivered after,
+//! and takes the next one with it, since the controller believes it pending. So no sleep is for ever. The first ones are short, and each that ends
+//! with nothing to do doubles the next.
 
 use super::machine;
 use crate::single::Single;
@@ -10,6 +14,10 @@ use core::ops::Range;
 
 /// Times that a device is looked at before the machine sleeps: some hundred microseconds, in which most answers come.
 const LOOKS: u32 = 500;
+
+/// The shortest and the longest sleep, in ticks of the processor's own timer: nanoseconds, on every monitor there is.
+const NAP: u32 = 1_000_000;
+const NIGHT: u32 = 1_000_000_000;
 
 /// The processor's own interrupt controller, and the devices'.
 const LOCAL: usize = 0xfee0_0000;
@@ -31,17 +39,19 @@ static IS_SET_UP: Single<bool> = Single::new(false);
 /// What waits for a device.
 pub(super) struct Sleeper {
     looks: u32,
+    /// How long the next sleep is at most.
+    ticks: u32,
     can_sleep: bool,
 }
 
 impl Sleeper {
     pub fn new() -> Self {
-        Self { looks: 0, can_sleep: !machine::is_qemu() || is_emulated() }
+        Self { looks: 0, ticks: NAP, can_sleep: !machine::is_qemu() || is_emulated() }
     }
 
     /// There was something: what comes next is looked for anew.
     pub fn wake(&mut self) {
-        self.looks = 0;
+        (self.looks, self.ticks) = (0, NAP);
     }
 
     /// Whether the device has been looked at for so long that it is better to [`sleep`].
@@ -50,15 +60,17 @@ impl Sleeper {
         self.looks = self.looks.saturating_add(1);
         self.can_sleep && self.looks > LOOKS
     }
-}
 
-/// Sleeps until a device interrupts.
-pub(super) fn sleep() {
-    if !core::mem::replace(&mut *IS_SET_UP.get(), true) {
-        set_up();
+    /// Sleeps until a device interrupts, or it is time to look without that.
+    pub fn sleep(&mut self) {
+        if !core::mem::replace(&mut *IS_SET_UP.get(), true) {
+            set_up();
+        }
+        set(LOCAL + TIMER_COUNT, self.ticks);
+        self.ticks = self.ticks.saturating_mul(2).min(NIGHT);
+        // SAFETY: ring 0 changes nothing that this program sees.
+        unsafe { boot_sleep() }
     }
-    // SAFETY: ring 0 changes nothing that this program sees.
-    unsafe { boot_sleep() }
 }
 
 /// Whether QEMU runs the processor by software. With KVM its devices were seen not to wake a processor that sleeps.
@@ -70,23 +82,30 @@ fn is_emulated() -> bool {
     [said.ebx, said.ecx, said.edx] == NAME
 }
 
-/// Leads the devices' lines to this processor.
+/// The register that starts the timer.
+const TIMER_COUNT: usize = 0x380;
+
+fn set(address: usize, value: u32) {
+    // SAFETY: a register of a controller, which nobody else uses.
+    unsafe { (address as *mut u32).write_volatile(value) };
+}
+
+/// Leads the devices' lines, and the timer, to this processor.
 fn set_up() {
-    /// Offsets of registers: the pin of the old controller, which nobody has set up; the switch, with the vector of what was no interrupt after all.
+    /// Offsets of registers: the pin of the old controller, which nobody has set up; the switch, with the vector of what was no interrupt after all; the
+    /// timer's interrupt, once each time that it is started; and its ticks, undivided.
     const OLD: (usize, u32) = (0x350, 1 << 16);
     const SWITCH: (usize, u32) = (0xf0, 1 << 8 | 0x2f);
-    let write = |address: usize, value: u32| {
-        // SAFETY: a register of a controller, which nobody else uses.
-        unsafe { (address as *mut u32).write_volatile(value) };
-    };
-    for (register, value) in [OLD, SWITCH] {
-        write(LOCAL + register, value);
+    const TIMER: (usize, u32) = (0x320, VECTOR);
+    const DIVISOR: (usize, u32) = (0x3e0, 0b1011);
+    for (register, value) in [OLD, SWITCH, TIMER, DIVISOR] {
+        set(LOCAL + register, value);
     }
     for line in LINES {
         // A register is chosen, then written: where it leads, then what it does. Each edge is an interrupt.
         for (register, value) in [(0x11 + line * 2, 0), (0x10 + line * 2, VECTOR)] {
-            write(DEVICES, register);
-            write(DEVICES + 0x10, value);
+            set(DEVICES, register);
+            set(DEVICES + 0x10, value);
         }
     }
 }

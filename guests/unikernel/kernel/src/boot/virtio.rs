@@ -2,7 +2,7 @@
 
 use super::device::Device;
 use super::machine;
-use super::sleep::{Sleeper, sleep};
+use super::sleep::Sleeper;
 use super::vsock::Vsock;
 use crate::channel::Transport;
 use alloc::alloc::{alloc_zeroed, dealloc};
@@ -134,7 +134,7 @@ impl Transport for Console {
     fn wait(&mut self) {
         // Only what comes after the acknowledgement raises the device's line again.
         if self.sleeper.is_tired() && self.device.ack_interrupt() == Ok(false) {
-            sleep();
+            self.sleeper.sleep();
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use super::device::Device;
 use super::machine;
-use super::sleep::{Sleeper, sleep};
+use super::sleep::Sleeper;
 use super::virtio::Identity;
 use crate::channel::Transport;
 use crate::clock;
@@ -303,7 +303,7 @@ impl Transport for Vsock {
             // Only what comes after that raises the device's line again.
             self.step();
             if self.stream.is_read() {
-                sleep();
+                self.sleeper.sleep();
             }
         }
     }
