@@ -171,7 +171,7 @@ lint: build functions ## formats, clippy, ruff, types, and the stubs against the
 	cargo fmt --all --check --manifest-path guests/unikernel/Cargo.toml
 	$(VENV)/bin/ruff format --check $(PYTHON_FOLDERS)
 	$(VENV)/bin/ruff check $(PYTHON_FOLDERS)
-	$(PY) -m mypy --strict python/limes bench/run.py $(wildcard examples/*.py)
+	$(PY) -m mypy --strict python/limes bench/run.py bench/train.py $(wildcard examples/*.py)
 	$(PY) -m mypy --strict functions/compile.py guests/build.py
 	$(PY) -m mypy.stubtest limes._native
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
