@@ -6,7 +6,7 @@
 //! assistance it is interpreted, an instruction at a time. There `int` does not work either, so ring 3 asks by an invalid instruction, at the
 //! two addresses where that is no fault.
 //!
-//! Interrupts are on only while ring 0 sleeps: whatever device they come from, they end the sleep and do nothing else.
+//! Interrupts are on only while ring 0 sleeps: whatever device they come from, or from the timer, they end the sleep and do nothing else.
 
 use super::fault;
 use super::machine::{self, LINUX, PVH};
