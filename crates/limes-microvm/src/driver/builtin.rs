@@ -383,15 +383,10 @@ impl Ring {
     /// computed for a while.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
-            if self.running
-                && !self.ahead
-                && self.poll_event(cx)?.is_pending()
-                && self.poll_look(cx).is_pending()
-            {
-                return Poll::Pending;
-            }
-            if self.running && !self.ahead {
-                continue;
+            while self.running && !self.ahead {
+                if self.poll_event(cx)?.is_pending() && self.poll_look(cx).is_pending() {
+                    return Poll::Pending;
+                }
             }
             let end = self.worker().to_host();
             let readable = end.readable().map_err(io::Error::other)?;
