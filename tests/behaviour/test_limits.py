@@ -1,11 +1,14 @@
 """Each limit ends the guest that passes it, with an error that names it."""
 
+from pathlib import Path
+
 import pytest
 from tests.conftest import guest_path
 
 from limes import Function, LimesError, LimesTimeout, LimitExceeded, RequestTooLarge, Runtime
 
 MIB = 1 << 20
+TWO_MEMORIES = Path(__file__).with_name("two_memories.wat")
 
 
 def _exceeds(function: Function, limit: str, allowed: int, args: str = "") -> LimitExceeded:
@@ -25,6 +28,11 @@ def test_memory_that_grows_ends_at_its_limit(runtime: Runtime) -> None:
 def test_memory_asked_for_at_the_start_counts_too(runtime: Runtime) -> None:
     error = _exceeds(runtime.load(guest_path("memory_static"), memory="64MiB"), "memory", 64 * MIB)
     assert error.context["asked"] == str(1 << 30)
+
+
+def test_several_memories_grow_beside_one_another(runtime: Runtime) -> None:
+    # 25 MiB each.
+    assert runtime.load(TWO_MEMORIES, memory="64MiB").run("four").output == "grown"
 
 
 def test_a_table_grows_no_further_than_its_limit(runtime: Runtime) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,8 +29,7 @@ def jail(
     if problem := problems["firecracker"]:
         pytest.skip(f"no microVM on firecracker: {problem}")
     # Short, as a socket's path must be; it must permit devices.
-    folder = Path("/tmp") / f"jail-{os.getpid()}"
-    folder.mkdir(mode=0o700)
+    folder = Path(tempfile.mkdtemp(prefix="jail-", dir="/tmp"))
     log = tmp_path / "calls"
     log.touch()
     monkeypatch.setenv("LIMES_JAILER", str(JAILER))

@@ -30,7 +30,7 @@ pub use ask::{Answer, Ask, FORWARDED, Failure, Head, Outbound, POLL_WINDOW, Stre
 pub use message::{Contract, Decode, Input, Limits, Outcome, Output, ToGuest, ToHost, Trap, Undecodable};
 
 /// Which form of the messages this is. Both sides name theirs first, and a VM whose side differs is not used.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Largest frame in bytes, its length prefix not counted.
 pub const MAX_FRAME: usize = 1 << 20;

@@ -62,6 +62,8 @@ pub enum ToGuest<'a> {
         contract: Contract,
         /// The export that holds the contract, by its exact name.
         export: &'a str,
+        /// Whether the artifact lets linear memories move as they grow.
+        memories_move: bool,
         /// What the guest enforces.
         limits: Limits,
         /// The environment that was granted.

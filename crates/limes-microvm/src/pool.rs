@@ -31,6 +31,7 @@ const STARTS_NOWHERE: [ErrorKind; 4] =
 pub(crate) struct Loading {
     pub contract: Contract,
     pub export: String,
+    pub memories_move: bool,
     pub limits: Arc<Limits>,
     /// The program's name and the granted arguments.
     pub args: Vec<String>,
@@ -241,11 +242,12 @@ impl Pool {
         services: &mut Services,
         watch: &Watch,
     ) -> Result<Duration> {
-        let Loading { contract, export, limits, args, env, tsc_hz } = &self.loading;
+        let Loading { contract, export, memories_move, limits, args, env, tsc_hz } = &self.loading;
         channel.send(&ToGuest::Load {
             version: VERSION,
             contract: shape(*contract),
             export,
+            memories_move: *memories_move,
             limits: limes_channel::Limits {
                 memory: limits.memory,
                 table_elements: limits.table_elements,

@@ -3,8 +3,8 @@
 use limes_channel::VERSION;
 use limes_channel::machine::{NATIVE_NOTE_TYPE, NOTE_OWNER};
 use limes_core::{Contract, Error, ErrorKind, Result, Timing};
-use limes_wasm::WasmSandbox;
 use limes_wasm::component::{self, Digest, Inspection, Kind};
+use limes_wasm::{Processor, WasmSandbox};
 use object::Endianness;
 use object::elf::{FileHeader64, PT_NOTE};
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -19,6 +19,8 @@ pub(crate) struct Program {
     pub contract: Contract,
     /// The export that holds the contract, by its exact name.
     pub export: String,
+    /// Whether the component's linear memories may move.
+    pub memories_move: bool,
     /// `compile`, `load` and `cache` are set.
     pub timing: Timing,
 }
@@ -28,7 +30,7 @@ impl Program {
     ///
     /// # Errors
     /// As [`WasmSandbox::compile_for_unikernel`]; a native function of another release.
-    pub fn of(bytes: &[u8], wasm: &WasmSandbox) -> Result<Self> {
+    pub fn of(bytes: &[u8], wasm: &WasmSandbox, processor: Processor) -> Result<Self> {
         let begun = Instant::now();
         if is_native(bytes)? {
             let load = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -37,15 +39,17 @@ impl Program {
                 artifact: None,
                 contract: Contract::Run,
                 export: Contract::Run.interface().to_owned(),
+                memories_move: false,
                 timing: Timing { load, ..Timing::default() },
             });
         }
-        let code = wasm.compile_for_unikernel(bytes)?;
+        let code = wasm.compile_for_unikernel(bytes, processor)?;
         Ok(Self {
             kernel: None,
             artifact: Some(code.artifact),
             contract: code.contract,
             export: code.export,
+            memories_move: code.memories_move,
             timing: code.timing,
         })
     }

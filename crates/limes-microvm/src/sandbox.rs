@@ -13,10 +13,10 @@ use crate::pool::{Loading, Parts, Pool, Pools};
 use crate::program::Program;
 use limes_channel::machine::OVERHEAD;
 use limes_core::{
-    Accelerator, Error, ErrorKind, FunctionSpec, Grants, Image, Limits, MicroVm, Prepared, Protocol, Result,
-    Sandbox, SandboxKind, Timing, Vmm,
+    Accelerator, Contract, Error, ErrorKind, FunctionSpec, Grants, Image, Limits, MicroVm, Prepared,
+    Protocol, Result, Sandbox, SandboxKind, Timing, Vmm,
 };
-use limes_wasm::{WasmSandbox, read_component};
+use limes_wasm::{Processor, WasmSandbox, read_component};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -90,6 +90,14 @@ pub struct MicroVmSandbox {
     /// The monitor that `auto` came to.
     chosen: Mutex<Option<Vmm>>,
     known: Known,
+}
+
+/// A function's machines, once a first one has shown that the function starts.
+struct Booted {
+    pool: Arc<Pool>,
+    contract: Contract,
+    /// `compile` and `cache` are set.
+    timing: Timing,
 }
 
 /// A monitor that was looked at, and whether it has KVM.
@@ -175,54 +183,56 @@ impl MicroVmSandbox {
         if let Some(image) = &settings.image {
             return self.load_image(name, bytes, limits, grants, settings, image);
         }
-        let program = Program::of(bytes, &self.wasm)?;
         let begun = Instant::now();
-        let mut timing = program.timing;
-        let contract = program.contract;
         let (limits, grants) = (Arc::new(limits), Arc::new(grants));
         let name = if name.is_empty() { "function".to_owned() } else { name.to_owned() };
-        let pool = self.pool(&name, program, &limits, &grants, settings)?;
-        timing.load += nanos(begun);
+        let program = |processor| Program::of(bytes, &self.wasm, processor);
+        let Booted { pool, contract, mut timing } = self.pool(&name, program, &limits, &grants, settings)?;
+        timing.load = nanos(begun).saturating_sub(timing.compile);
         let function = MicroVmFunction { name, contract, limits, grants, pool };
         Ok(Prepared { function: Arc::new(function), timing })
     }
 
-    /// The machines of a function, on the monitor that was asked for, or on the first that works.
+    /// The machines of a function, on the monitor that was asked for, or on the first that works. `program` makes the function for the
+    /// processor that they have.
     fn pool(
         &self,
         name: &str,
-        program: Program,
+        program: impl Fn(Processor) -> Result<Program>,
         limits: &Arc<Limits>,
         grants: &Grants,
         settings: &MicroVm,
-    ) -> Result<Arc<Pool>> {
+    ) -> Result<Booted> {
         let found = self.found()?;
         let place = found.place()?;
         let kept = |name: &str, bytes: &Vec<u8>| {
             let path = place.join(name);
             write(&path, bytes).map(|()| path)
         };
-        let own_kernel = program.kernel.as_ref().map(|bytes| kept("kernel", bytes)).transpose()?;
-        // What another kernel does says nothing about the monitor.
-        let tells = own_kernel.is_none();
-        let kernel = own_kernel.unwrap_or_else(|| self.settings.unikernel.clone());
-        let initrd = program.artifact.as_ref().map(|bytes| kept("artifact", bytes)).transpose()?;
-        let artifact_bytes = program.artifact.map_or(0, |bytes| bytes.len() as u64);
         let chosen = *self.chosen.lock();
         let candidates = self.candidates(settings.vmm, chosen);
-        let (vmm, pool) = first_that_works(&candidates, |vmm| {
+        let (vmm, booted) = first_that_works(&candidates, |vmm| {
             let kvm = self.has_kvm(vmm, settings.accelerator);
+            let processor = if kvm { Processor::Host } else { Processor::Oldest };
+            let Program { kernel, artifact, contract, export, memories_move, timing } = program(processor)?;
+            // What another kernel does says nothing about the monitor.
+            let tells = kernel.is_none();
+            let kernel = kernel.as_ref().map(|bytes| kept("kernel", bytes)).transpose()?;
+            let kernel = kernel.unwrap_or_else(|| self.settings.unikernel.clone());
+            let initrd = artifact.as_ref().map(|bytes| kept("artifact", bytes)).transpose()?;
+            let artifact_bytes = artifact.map_or(0, |bytes| bytes.len() as u64);
             let made = self.driver(vmm, kvm).and_then(|driver| {
                 let own = if vmm == Vmm::Builtin { OVERHEAD } else { OVERHEAD + FIRMWARE };
                 let least = limits.memory.saturating_add(own).saturating_add(artifact_bytes);
                 let memory = settings.memory.unwrap_or(least).next_multiple_of(2 << 20);
-                let boot = Boot { kernel: kernel.clone(), initrd: initrd.clone(), memory, extras: None };
+                let boot = Boot { kernel, initrd, memory, extras: None };
                 let parts = Parts {
                     template: driver.template(boot)?,
                     driver,
                     loading: Loading {
-                        contract: program.contract,
-                        export: program.export.clone(),
+                        contract,
+                        export,
+                        memories_move,
                         limits: limits.clone(),
                         args: [name.to_owned()].into_iter().chain(grants.args.iter().cloned()).collect(),
                         env: grants.env.clone().into_iter().collect(),
@@ -240,12 +250,12 @@ impl MicroVmSandbox {
             if tells {
                 self.learn(vmm, kvm, &made);
             }
-            made.map(|pool| (vmm, pool))
+            made.map(|pool| (vmm, Booted { pool, contract, timing }))
         })?;
         if settings.vmm == Vmm::Auto {
             self.chosen.lock().get_or_insert(vmm);
         }
-        Ok(pool)
+        Ok(booted)
     }
 
     /// Remembers whether a monitor works, where `made` tells.
@@ -443,10 +453,10 @@ impl MicroVmSandbox {
     fn boot(&self, vmm: Vmm, accelerator: Accelerator) -> Result<u64> {
         let limits = Limits { memory: 8 << 20, ..Limits::default() };
         let settings = MicroVm { vmm, accelerator, mode: limes_core::Mode::EndToEnd, ..MicroVm::default() };
-        let program = Program::of(PROBE.as_bytes(), &self.wasm)?;
         let begun = Instant::now();
-        self.pool("probe", program, &Arc::new(limits), &Grants::default(), &settings)?;
-        Ok(nanos(begun))
+        let program = |processor| Program::of(PROBE.as_bytes(), &self.wasm, processor);
+        let booted = self.pool("probe", program, &Arc::new(limits), &Grants::default(), &settings)?;
+        Ok(nanos(begun).saturating_sub(booted.timing.compile))
     }
 }
 

@@ -143,6 +143,7 @@ where
         loading: Loading {
             contract,
             export: "x".into(),
+            memories_move: false,
             limits: limits.clone(),
             args: Vec::new(),
             env: Vec::new(),

@@ -1,7 +1,7 @@
 //! What a machine starts from.
 
 use crate::pages::{Access, ROOT, TASK_STATE, Tables};
-use kvm_bindings::{kvm_fpu, kvm_regs, kvm_segment, kvm_sregs};
+use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs, kvm_xsave};
 use limes_channel::machine::{NOTE_OWNER, NOTE_TYPE, RING, WAIT_PORT};
 use limes_channel::ring;
 use object::elf::{FileHeader64, PF_W, PF_X, PT_LOAD, PT_NOTE};
@@ -40,40 +40,54 @@ pub(crate) struct Layout {
 pub struct Registers {
     pub(crate) general: kvm_regs,
     pub(crate) special: kvm_sregs,
-    pub(crate) float: Float,
+    pub(crate) vectors: Vectors,
 }
 
-/// The x87 and SSE state, as the bytes of KVM's `kvm_fpu`.
+/// The x87, SSE and AVX state: as much of an XSAVE area that is not compacted, in KVM's words of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Float {
-    fpr: [[u8; 16]; 8],
-    words: [u16; 3],
-    ftwx: u8,
-    last: [u64; 2],
-    xmm: [[u8; 16]; 16],
-    mxcsr: u32,
+pub(crate) struct Vectors(Vec<u32>);
+
+impl Vectors {
+    /// The area of FXSAVE, the header, and the upper halves of the AVX registers (Intel SDM vol. 1, 13.4).
+    const WORDS: usize = (512 + 64 + 256) / 4;
+    const CONTROL: usize = 0;
+    const MXCSR: usize = 24 / 4;
+    /// Which of the states are in the area; the others are as after a reset.
+    const PRESENT: usize = 512 / 4;
+    const ALL: u32 = XCR0 as u32;
+
+    fn boot() -> Self {
+        let mut words = vec![0; Self::WORDS];
+        words[Self::CONTROL] = 0x37f;
+        words[Self::MXCSR] = 0x1f80;
+        words[Self::PRESENT] = 3;
+        Self(words)
+    }
 }
 
-impl From<kvm_fpu> for Float {
-    fn from(fpu: kvm_fpu) -> Self {
-        Self {
-            fpr: fpu.fpr,
-            words: [fpu.fcw, fpu.fsw, fpu.last_opcode],
-            ftwx: fpu.ftwx,
-            last: [fpu.last_ip, fpu.last_dp],
-            xmm: fpu.xmm,
-            mxcsr: fpu.mxcsr,
+impl From<&kvm_xsave> for Vectors {
+    fn from(area: &kvm_xsave) -> Self {
+        let mut words = area.region[..Self::WORDS].to_vec();
+        words[Self::PRESENT] &= Self::ALL;
+        words[Self::PRESENT + 1] = 0;
+        Self(words)
+    }
+}
+
+impl From<&Vectors> for kvm_xsave {
+    fn from(vectors: &Vectors) -> Self {
+        let mut area = Self::default();
+        for (word, known) in area.region.iter_mut().zip(&vectors.0) {
+            *word = *known;
         }
+        area
     }
 }
 
-impl From<&Float> for kvm_fpu {
-    fn from(float: &Float) -> Self {
-        let ([fcw, fsw, last_opcode], [last_ip, last_dp]) = (float.words, float.last);
-        let (fpr, ftwx, xmm, mxcsr) = (float.fpr, float.ftwx, float.xmm, float.mxcsr);
-        Self { fpr, fcw, fsw, ftwx, last_opcode, last_ip, last_dp, xmm, mxcsr, ..Self::default() }
-    }
-}
+/// States that guests may use where the processor has AVX: x87, SSE and AVX.
+pub(crate) const XCR0: u64 = 7;
+/// The bit of CR4 by which a guest may use what [`XCR0`] says.
+pub(crate) const OSXSAVE: u64 = 1 << 18;
 
 impl Image {
     /// A machine of `ram` bytes that boots `unikernel` (an ELF file made for it) with `artifact` in its memory.
@@ -309,14 +323,13 @@ impl Registers {
             cr0: 0x8005_0033,
             cr3: ROOT,
             // Physical address extension, SSE with its exceptions, and the instructions for FS and GS.
-            cr4: 0x1_0620,
+            cr4: 0x1_0620 | if is_x86_feature_detected!("avx") { OSXSAVE } else { 0 },
             // System calls, long mode enabled and active, no-execute.
             efer: 0xd01,
             ..Default::default()
         };
         let general = kvm_regs { rip: entry, rdi, rsi, rdx, rflags: 2, ..Default::default() };
-        let float = kvm_fpu { fcw: 0x37f, mxcsr: 0x1f80, ..Default::default() };
-        Self { general, special, float: float.into() }
+        Self { general, special, vectors: Vectors::boot() }
     }
 }
 

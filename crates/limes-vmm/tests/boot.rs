@@ -225,3 +225,23 @@ fn the_process_ends_with_the_thread_that_started_it_even_while_its_guest_compute
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn the_upper_halves_of_vectors_do_not_outlive_a_reset() {
+    if !is_x86_feature_detected!("avx") {
+        eprintln!("skipped: the processor has no AVX");
+        return;
+    }
+    // vextractf128 xmm1, ymm0, 1; vptest xmm1, xmm1; je go; ud2; go: vcmpeqps ymm0, ymm0, ymm0; wait; ud2
+    let mut code =
+        vec![0xc4, 0xe3, 0x7d, 0x19, 0xc1, 0x01, 0xc4, 0xe2, 0x79, 0x17, 0xc9, 0x74, 0x02, 0x0f, 0x0b];
+    code.extend([0xc5, 0xfc, 0xc2, 0xc0, 0x00]);
+    code.extend(wait());
+    code.extend([0x0f, 0x0b]);
+    let Some(mut worker) = loaded(&image(&code)) else { return };
+    for _ in 0..3 {
+        assert!(matches!(run(&worker), Event::Waiting), "a vector was not what was loaded");
+        worker.reset().unwrap();
+        assert!(matches!(worker.wait().unwrap(), Event::Reset));
+    }
+}

@@ -33,7 +33,7 @@ mod tiered;
 mod unikernel;
 
 pub use sandbox::{Settings, WasmSandbox, read_component, read_file};
-pub use unikernel::UnikernelCode;
+pub use unikernel::{Processor, UnikernelCode};
 
 /// Version of the engine inside.
 pub const WASMTIME_VERSION: &str = "48.0.8";

@@ -6,7 +6,7 @@ use crate::engine::{Engine, EngineSettings};
 use crate::function::{self, WasmFunction};
 use crate::host::Host;
 use crate::tiered::{self, TieredFunction};
-use crate::unikernel::{UnikernelCode, UnikernelCompiler};
+use crate::unikernel::{Processor, UnikernelCode, UnikernelCompiler};
 use limes_core::{
     CompileMode, Contract, Error, ErrorKind, Function, FunctionSpec, Grants, Limits, Prepared, Result,
     Sandbox, SandboxKind, Tier, Timing,
@@ -243,8 +243,8 @@ impl WasmSandbox {
     ///
     /// # Errors
     /// Not a valid component, no contract, or one that the unikernel does not have: it has those of WASI 0.2.
-    pub fn compile_for_unikernel(&self, bytes: &[u8]) -> Result<UnikernelCode> {
-        self.unikernel.compile(&self.compiler, bytes)
+    pub fn compile_for_unikernel(&self, bytes: &[u8], processor: Processor) -> Result<UnikernelCode> {
+        self.unikernel.compile(&self.compiler, bytes, processor)
     }
 
     /// What the cache holds.

@@ -50,12 +50,15 @@ fn text(artifact: &[u8]) -> std::ops::Range<usize> {
 
 /// How a call ends of a function whose code does nothing until its last bytes, which are what `last` makes of the offset in the artifact where they end.
 fn damaged(sandbox: &MicroVmSandbox, vmm: Vmm, last: fn(usize) -> Vec<u8>) -> Error {
-    let mut program = Program::of(PROBE.as_bytes(), &sandbox.wasm).unwrap();
-    let artifact = program.artifact.as_mut().unwrap();
-    let text = text(artifact);
-    let last = last(text.end);
-    artifact[text.clone()].fill(0x90);
-    artifact[text.end - last.len()..text.end].copy_from_slice(&last);
+    let program = |processor| {
+        let mut program = Program::of(PROBE.as_bytes(), &sandbox.wasm, processor)?;
+        let artifact = program.artifact.as_mut().unwrap();
+        let text = text(artifact);
+        let last = last(text.end);
+        artifact[text.clone()].fill(0x90);
+        artifact[text.end - last.len()..text.end].copy_from_slice(&last);
+        Ok(program)
+    };
     let limits = Arc::new(Limits { memory: 8 << 20, ..Limits::default() });
     let settings = MicroVm {
         vmm,
@@ -63,8 +66,8 @@ fn damaged(sandbox: &MicroVmSandbox, vmm: Vmm, last: fn(usize) -> Vec<u8>) -> Er
         mode: limes_core::Mode::EndToEnd,
         ..MicroVm::default()
     };
-    let contract = program.contract;
-    let pool = sandbox.pool("damaged", program, &limits, &Grants::default(), &settings).unwrap();
+    let Booted { pool, contract, .. } =
+        sandbox.pool("damaged", program, &limits, &Grants::default(), &settings).unwrap();
     let function = MicroVmFunction { name: "damaged".into(), contract, limits, grants: Arc::default(), pool };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let timeout = Duration::from_secs(30);

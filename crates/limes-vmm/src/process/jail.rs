@@ -76,7 +76,7 @@ const ALLOWED: [i64; 19] = [
 ];
 
 /// Requests to KVM, by their numbers in `linux/kvm.h`, and the one to the page map.
-const REQUESTS: [u64; 9] = [
+const REQUESTS: [u64; 10] = [
     // KVM_RUN
     0xae80,
     // KVM_GET_REGS, KVM_SET_REGS
@@ -85,9 +85,10 @@ const REQUESTS: [u64; 9] = [
     // KVM_GET_SREGS, KVM_SET_SREGS
     0x8138_ae83,
     0x4138_ae84,
-    // KVM_GET_FPU, KVM_SET_FPU
-    0x81a0_ae8c,
-    0x41a0_ae8d,
+    // KVM_GET_XSAVE, KVM_SET_XSAVE, KVM_SET_XCRS
+    0x9000_aea4,
+    0x5000_aea5,
+    0x4188_aea7,
     // KVM_SET_USER_MEMORY_REGION
     0x4020_ae46,
     memory::OPCODE as u64,

@@ -2,8 +2,8 @@
 
 use super::memory::{Mapping, Memory};
 use crate::control::Fault;
-use crate::image::{Extents, Layout, Registers};
-use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region};
+use crate::image::{Extents, Layout, OSXSAVE, Registers, XCR0};
+use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_userspace_memory_region, kvm_xcr, kvm_xcrs};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use limes_channel::machine::{RING, WAIT_PORT};
 use limes_channel::ring;
@@ -99,6 +99,11 @@ impl Machine {
             self.make_room(layout.ram)?;
             room = self.room.take().ok_or_else(|| io::Error::other("the machine has no room"))?;
         }
+        if layout.registers.special.cr4 & OSXSAVE != 0 {
+            let mut registers = kvm_xcrs { nr_xcrs: 1, ..Default::default() };
+            registers.xcrs[0] = kvm_xcr { value: XCR0, ..Default::default() };
+            self.processor.set_xcrs(&registers)?;
+        }
         self.loaded = Some(Loaded { memory: Memory::of_image(room, &layout, image)?, layout });
         self.set_registers()
     }
@@ -115,7 +120,8 @@ impl Machine {
         let registers = &self.loaded()?.layout.registers;
         self.processor.set_sregs(&registers.special)?;
         self.processor.set_regs(&registers.general)?;
-        self.processor.set_fpu(&(&registers.float).into())?;
+        // SAFETY: no state was asked for that makes the area longer than the structure.
+        unsafe { self.processor.set_xsave(&(&registers.vectors).into())? };
         self.fresh = true;
         Ok(())
     }
@@ -184,7 +190,7 @@ impl Machine {
         let registers = Registers {
             general: self.processor.get_regs()?,
             special: self.processor.get_sregs()?,
-            float: self.processor.get_fpu()?.into(),
+            vectors: (&self.processor.get_xsave()?).into(),
         };
         Ok((file.as_fd().try_clone_to_owned()?, extents, registers))
     }

@@ -31,6 +31,7 @@ pub struct Component {
     contract: Contract,
     export: String,
     is_async: bool,
+    has_several_memories: bool,
 }
 
 impl Component {
@@ -57,6 +58,11 @@ impl Component {
     /// Whether it needs an engine with component-model async, as everything of WASI 0.3 does.
     pub fn is_async(&self) -> bool {
         self.is_async
+    }
+
+    /// Whether it may have more than one linear memory once it is instantiated.
+    pub fn has_several_memories(&self) -> bool {
+        self.has_several_memories
     }
 
     /// The exported interface that holds the contract, by its exact name: `wasi:http/incoming-handler@0.2.3`.
@@ -88,5 +94,6 @@ pub fn read(input: &[u8]) -> Result<Component> {
     let Source { bytes, kind, digest } = Source::read(input)?;
     let surface = Surface::of(&bytes)?;
     let Found { contract, export } = contract::detect(&surface)?;
-    Ok(Component { bytes, kind, digest, contract, export, is_async: surface.is_async })
+    let Surface { is_async, has_several_memories, .. } = surface;
+    Ok(Component { bytes, kind, digest, contract, export, is_async, has_several_memories })
 }

@@ -3,7 +3,7 @@ use super::source::invalid;
 use limes_core::Result;
 use wasmparser::component_types::{ComponentAnyTypeId, ComponentEntityType};
 use wasmparser::types::{Types, TypesRef};
-use wasmparser::{Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{Instance, Parser, Payload, Validator, WasmFeatures};
 
 /// The proposals that the engine compiles: what Wasmtime 48 has on by default, and component-model async.
 pub(super) fn features() -> WasmFeatures {
@@ -17,6 +17,9 @@ pub(super) struct Surface {
     pub exports: Vec<External>,
     /// Size in bytes of each core module inside, in the order of the file.
     pub core_modules: Vec<usize>,
+    /// Whether it may have more than one linear memory: several are defined, or what defines one may be instantiated more than once. A component
+    /// inside may be, so that it only has none for certain when it makes no instance of a module.
+    pub has_several_memories: bool,
     /// Whether it needs component-model async: it is not valid without, or speaks WASI 0.3.
     pub is_async: bool,
 }
@@ -37,7 +40,8 @@ impl Surface {
             Err(_) => (validate(features()).map_err(failed)?, true),
         };
         let (imports, exports, core_modules) = (Vec::new(), Vec::new(), Vec::new());
-        let mut surface = Self { types, imports, exports, core_modules, is_async };
+        let mut surface =
+            Self { types, imports, exports, core_modules, has_several_memories: false, is_async };
         surface.walk(component).map_err(failed)?;
         // Some interfaces of WASI 0.3 have nothing asynchronous in them, and are hosted by its engine all the same.
         let v03 = |e: &External| Interface::parse(&e.name).and_then(Interface::wasi) == Some(Wasi::V03);
@@ -46,15 +50,32 @@ impl Surface {
     }
 
     fn walk(&mut self, component: &[u8]) -> wasmparser::Result<()> {
-        let mut depth = 0_usize;
+        let (mut depth, mut components) = (0_usize, Vec::new());
+        let (mut memories, mut instances) = (0, 0);
         for payload in Parser::new(0).parse_all(component) {
             match payload? {
                 Payload::ModuleSection { unchecked_range, .. } => {
                     self.core_modules.push(unchecked_range.len());
                     depth += 1;
                 }
-                Payload::ComponentSection { .. } => depth += 1,
-                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentSection { .. } => {
+                    depth += 1;
+                    components.push(depth);
+                }
+                Payload::End(_) => {
+                    components.pop_if(|component| *component == depth);
+                    depth = depth.saturating_sub(1);
+                }
+                Payload::MemorySection(section) => {
+                    memories += section.count();
+                    self.has_several_memories |= !components.is_empty();
+                }
+                Payload::InstanceSection(section) => {
+                    for instance in section {
+                        instances += usize::from(matches!(instance?, Instance::Instantiate { .. }));
+                    }
+                    self.has_several_memories |= !components.is_empty();
+                }
                 Payload::ComponentImportSection(section) if depth == 0 => {
                     for import in section {
                         let name = import?.name.name;
@@ -72,6 +93,7 @@ impl Surface {
                 _ => {}
             }
         }
+        self.has_several_memories |= memories > 1 || instances > self.core_modules.len();
         Ok(())
     }
 

@@ -436,3 +436,23 @@ fn mutated_and_truncated_inputs_are_refused_or_read_but_never_panic() {
 fn rounds() -> usize {
     std::env::var("LIMES_MUTATIONS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(100)
 }
+
+#[test]
+fn a_component_says_whether_it_may_have_several_memories() {
+    let has_several = |wat: &str| read(wat.as_bytes()).unwrap().has_several_memories();
+    let one = run();
+    assert!(!has_several(&one));
+    let second = one.replacen("(component", "(component (core module (memory 1))", 1);
+    assert!(has_several(&second), "two are defined");
+    let twice = one.replacen("(core instance", "(core instance (instantiate $m)) (core instance", 1);
+    assert!(twice != one && has_several(&twice), "what defines it is instantiated twice");
+    let nested = |inner: &str| {
+        one.replacen(
+            "(component",
+            &format!("(component (component $c {inner}) (instance (instantiate $c))"),
+            1,
+        )
+    };
+    assert!(has_several(&nested("(core module $m (memory 1)) (core instance (instantiate $m))")));
+    assert!(!has_several(&nested("")), "types around an export, as generators write them");
+}

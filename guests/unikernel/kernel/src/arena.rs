@@ -57,6 +57,11 @@ pub fn grow(start: usize, size: usize) -> Option<usize> {
     ARENA.get().grow(start, size)
 }
 
+/// How long a region can become where it is.
+pub fn room(start: usize) -> usize {
+    ARENA.get().room(start)
+}
+
 impl Arena {
     /// The free range before region `index`, or after the last.
     fn gap(&self, index: usize) -> Range<usize> {
@@ -83,6 +88,10 @@ impl Arena {
 
     fn index_of(&self, start: usize) -> Option<usize> {
         self.regions[..self.used].binary_search_by_key(&start, |region| region.start).ok()
+    }
+
+    fn room(&self, start: usize) -> usize {
+        self.index_of(start).map_or(0, |index| self.gap(index + 1).end - start)
     }
 
     fn free(&mut self, start: usize) {

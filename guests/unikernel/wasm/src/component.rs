@@ -25,6 +25,7 @@ pub(crate) struct Loaded {
 struct Order {
     contract: Contract,
     export: String,
+    memories_move: bool,
     limits: Limits,
     env: Vec<(String, String)>,
     args: Vec<String>,
@@ -157,7 +158,7 @@ impl Loaded {
 }
 
 fn prepare(machine: Machine, order: &Order) -> wasmtime::Result<(Store<Host>, Component, Linker<Host>)> {
-    let engine = engine::new(usize::try_from(order.limits.stack)?)?;
+    let engine = engine::new(usize::try_from(order.limits.stack)?, order.memories_move)?;
     // SAFETY: the host has compiled the artifact and checked that it is what it compiled; it stays where it is and is never written.
     let component = unsafe { Component::deserialize_raw(&engine, NonNull::from(machine.artifact))? };
     let mut linker = Linker::<Host>::new(&engine);
@@ -185,13 +186,24 @@ fn order() -> wasmtime::Result<Order> {
                 "the host speaks version {version} of the channel, the guest {VERSION}: they are not of one release"
             )
         }
-        ToGuest::Load { contract, export, limits, env, args, tsc_hz, seed, wall_clock, .. } => {
+        ToGuest::Load {
+            contract,
+            export,
+            memories_move,
+            limits,
+            env,
+            args,
+            tsc_hz,
+            seed,
+            wall_clock,
+            ..
+        } => {
             clock::set_frequency(tsc_hz);
             clock::set_wall(wall_clock);
             random::seed(seed);
             let env = env.into_iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
             let args = args.into_iter().map(ToString::to_string).collect();
-            Ok(Order { contract, export: export.to_string(), limits, env, args })
+            Ok(Order { contract, export: export.to_string(), memories_move, limits, env, args })
         }
         _ => bail!("a load was due"),
     })

@@ -6,12 +6,15 @@ use alloc::sync::Arc;
 use kernel::arena;
 use wasmtime::{Config, CustomCodeMemory, Engine, LinearMemory, MemoryCreator, MemoryType, bail};
 
+/// As much as a 32-bit memory can be. A memory that does not move becomes as long as there is room for it where it is.
+const WHOLE: u64 = 4 << 30;
+
 /// An engine whose guests have `stack` bytes.
-pub(crate) fn new(stack: usize) -> wasmtime::Result<Engine> {
+pub(crate) fn new(stack: usize, memories_move: bool) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config
         .signals_based_traps(false)
-        .memory_reservation(0)
+        .memory_reservation(if memories_move { 0 } else { WHOLE })
         .memory_guard_size(0)
         .memory_reservation_for_growth(0)
         .memory_init_cow(false)
@@ -20,13 +23,10 @@ pub(crate) fn new(stack: usize) -> wasmtime::Result<Engine> {
         .async_stack_size(stack + (512 << 10))
         .with_host_memory(Arc::new(Arena))
         .with_custom_code_memory(Some(Arc::new(InPlace)));
-    // SAFETY: the host compiles for a baseline that every processor it starts a machine on has; it says so to its engine, which checks.
-    unsafe { config.detect_host_feature(|feature| Some(BASELINE.contains(&feature))) };
+    // SAFETY: the host compiles for the processor that it starts the machine on.
+    unsafe { config.detect_host_feature(|_| Some(true)) };
     Engine::new(&config)
 }
-
-/// What compiled code may use: x86-64 as of 2008.
-const BASELINE: [&str; 6] = ["cmpxchg16b", "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt"];
 
 /// Code is executable where the host has put it.
 struct InPlace;
@@ -77,7 +77,7 @@ unsafe impl LinearMemory for Region {
     }
 
     fn byte_capacity(&self) -> usize {
-        self.size
+        arena::room(self.start)
     }
 
     fn grow_to(&mut self, size: usize) -> wasmtime::Result<()> {
