@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 use miniz_oxide::deflate::compress_to_vec_zlib;
 
 const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
-/// zlib's default: little is gained above it.
-const LEVEL: u8 = 6;
+/// zlib's fastest: its default takes thrice as long, for a third less.
+const LEVEL: u8 = 1;
 
 /// A picture of 8 bits a pixel, `width` pixels a row, as a PNG file. `pixels` must hold whole rows, and at least one.
 pub(crate) fn grey(pixels: &[u8], width: u32) -> Vec<u8> {
