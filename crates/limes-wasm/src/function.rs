@@ -16,8 +16,8 @@ use limes_core::{
 use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, Instance, InstancePre};
+use wasmtime::{Module, Store};
 use wasmtime_wasi::WasiCtx;
 
 /// A function of the component sandbox.
@@ -30,6 +30,8 @@ pub(crate) struct Prepared {
     /// Which compiler made the code.
     pub tier: Tier,
     pub pre: InstancePre<Host>,
+    /// Code that other functions share: as long as one of them has it, it is not loaded again.
+    pub _code: Option<Arc<Module>>,
     pub contract: Contract,
     /// The exported function that is called.
     pub export: ComponentExportIndex,

@@ -6,7 +6,7 @@
 //! - `function`: the input is matched with the contract; `run`, `http02`, `http03` and `command` each call one;
 //! - `host`, `limiter`, `grants`, `capture`: what the guest finds there, and what it may not do;
 //! - `guest`: polls it, and ends it by its deadline, its limits or a stop; `session`: what outlives the store;
-//! - `fuse`: linked core modules made one before they are compiled;
+//! - `fuse`: linked core modules made one before they are compiled, or two: what they begin with, and their code;
 //! - `tiered`: a fast compiler's code until the optimised one is ready;
 //! - `request`, `response`: HTTP bodies in and out; `failure`: Wasmtime's errors in the terms of Limes.
 #![deny(missing_docs)]

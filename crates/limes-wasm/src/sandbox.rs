@@ -4,6 +4,7 @@ use crate::compile::{self, Cache, CacheInfo, CompileService, Loaded};
 use crate::component::{self, Digest};
 use crate::engine::{Engine, EngineSettings};
 use crate::function::{self, WasmFunction};
+use crate::fuse::CODE;
 use crate::host::Host;
 use crate::tiered::{self, TieredFunction};
 use crate::unikernel::{Processor, UnikernelCode, UnikernelCompiler};
@@ -70,15 +71,22 @@ impl Environment {
     /// A function of the code that was loaded into this engine.
     fn link(&self, loaded: Loaded, terms: Terms) -> Result<WasmFunction> {
         let engine = self.engine.wasmtime();
-        let Loaded { component, contract, export, .. } = loaded;
-        let pre =
-            self.linker.instantiate_pre(&component).map_err(|error| link_error(engine, &component, error))?;
+        let Loaded { component, code, contract, export, .. } = loaded;
+        let pre = match &code {
+            None => self.linker.instantiate_pre(&component),
+            Some(code) => {
+                let mut linker = self.linker.clone();
+                linker.root().module(CODE, code).and_then(|()| linker.instantiate_pre(&component))
+            }
+        };
+        let pre = pre.map_err(|error| link_error(engine, &component, error))?;
         let Terms { name, limits, grants } = terms;
         Ok(WasmFunction(Arc::new(function::Prepared {
             name,
             engine: self.engine.clone(),
             tier: self.tier,
             pre,
+            _code: code,
             contract,
             export: export_index(&component, contract, &export)?,
             needs_context: needs_context(engine, &component),
@@ -101,8 +109,7 @@ fn optimized(
     environment: &Environment,
     source: &component::Component,
 ) -> Result<Loaded> {
-    let (component, timing) = compiler.component(environment.engine.target(), source)?;
-    Ok(Loaded { component, contract: source.contract(), export: source.export().to_owned(), timing })
+    compiler.component(environment.engine.target(), source)
 }
 
 fn linker(engine: &wasmtime::Engine, concurrent: bool) -> wasmtime::Result<Linker<Host>> {
@@ -221,7 +228,7 @@ impl WasmSandbox {
             return Ok(None);
         };
         let (contract, export) = (source.contract(), source.export().to_owned());
-        let loaded = Loaded { component, contract, export, timing };
+        let loaded = Loaded { component, code: None, contract, export, timing };
         let function = TieredFunction::new(fast.link(loaded, terms.clone())?);
         let (compiler, environment) = (self.compiler.clone(), environment.clone());
         let (source, terms) = (source.clone(), terms.clone());
@@ -365,8 +372,11 @@ fn link_error(
     error: wasmtime::Error,
 ) -> Error {
     let kind = component.component_type();
-    let unknown: Vec<_> =
-        kind.imports(engine).map(|(name, _)| name).filter(|name| !component::is_offered(name)).collect();
+    let unknown: Vec<_> = kind
+        .imports(engine)
+        .map(|(name, _)| name)
+        .filter(|name| *name != CODE && !component::is_offered(name))
+        .collect();
     if unknown.is_empty() {
         let message = "the component imports functions of a shape that its WASI version does not have";
         return Error::new(ErrorKind::BadComponent, "link component", message).from_source(error);

@@ -174,6 +174,11 @@ impl Cache {
         Entry::open(self.directory.read(&key.to_string())?, &self.mac_key, key)
     }
 
+    /// Marks the entry of `key` as used now, where it is.
+    pub(super) fn touch(&self, key: &EntryKey) {
+        let _ = self.directory.read(&key.to_string()).and_then(|file| file.set_modified(SystemTime::now()));
+    }
+
     fn mark_used(&self, entry: &Entry) {
         // To the nanosecond, where the kernel's own stamps are as coarse as its tick. On a read-only file system
         // there is no order to keep.

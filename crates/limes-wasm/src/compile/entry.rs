@@ -1,19 +1,21 @@
 use super::key::{EntryKey, FORMAT};
+use crate::component::Digest;
 use limes_core::Contract;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
 
 const MAGIC: [u8; 8] = *b"limesAOT";
 const MAC: usize = 32;
 
 /// Length of what ends every entry:
-/// magic (8), format (4), contract (4), length of the artifact (8) and of the export's name (8), key (32), MAC (32).
+/// magic (8), format (4), contract (4), length of the artifact (8) and of the export's name (8), digest of the code (32, all zero where it is in
+/// the artifact), key (32), MAC (32).
 /// Numbers are little-endian. Before it come the artifact, first since the engine wants it page-aligned, and the name.
-const TRAILER: usize = 64 + MAC;
+const TRAILER: usize = 96 + MAC;
 
 /// Longest name of an export that is believed.
 const MAX_EXPORT: u64 = 4096;
@@ -21,11 +23,13 @@ const MAX_EXPORT: u64 = 4096;
 /// Read at once when an entry is checked; small enough to stay in the processor's cache.
 const CHUNK: usize = 64 << 10;
 
-/// What an entry says of the component it was made from, so that a hit need not read the component.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What an entry says of the component it was made from, so that a hit need not read the component. Of a core module there is nothing to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct About {
-    pub contract: Contract,
+    pub contract: Option<Contract>,
     pub export: String,
+    /// The core module that its code is in, where that is in an entry of its own.
+    pub code: Option<Digest>,
 }
 
 /// An entry whose authentication code has been checked.
@@ -43,6 +47,7 @@ pub(super) fn seal(mac_key: &[u8; 32], key: &EntryKey, artifact: &[u8], about: &
     tail.extend(code(about.contract).to_le_bytes());
     tail.extend((artifact.len() as u64).to_le_bytes());
     tail.extend((about.export.len() as u64).to_le_bytes());
+    tail.extend(about.code.map_or([0; 32], |code| code.0));
     tail.extend(key.0);
     let mut mac = blake3::Hasher::new_keyed(mac_key);
     mac.update(artifact).update(&tail);
@@ -53,13 +58,16 @@ pub(super) fn seal(mac_key: &[u8; 32], key: &EntryKey, artifact: &[u8], about: &
 const CONTRACTS: [Contract; 5] =
     [Contract::Run, Contract::Http02, Contract::Http03, Contract::Cli02, Contract::Cli03];
 
-fn code(contract: Contract) -> u32 {
+const NO_CONTRACT: u32 = u32::MAX;
+
+fn code(contract: Option<Contract>) -> u32 {
     match contract {
-        Contract::Run => 0,
-        Contract::Http02 => 1,
-        Contract::Http03 => 2,
-        Contract::Cli02 => 3,
-        Contract::Cli03 => 4,
+        Some(Contract::Run) => 0,
+        Some(Contract::Http02) => 1,
+        Some(Contract::Http03) => 2,
+        Some(Contract::Cli02) => 3,
+        Some(Contract::Cli03) => 4,
+        None => NO_CONTRACT,
     }
 }
 
@@ -83,7 +91,8 @@ impl Entry {
         authenticate(&file, size - MAC as u64, mac_key, mac)?;
 
         let (magic, rest) = sealed.split_at(8);
-        let (numbers, stored_key) = rest.split_at(24);
+        let (numbers, rest) = rest.split_at(24);
+        let (code, stored_key) = rest.split_at(32);
         let number = |at: usize, len: usize| {
             numbers[at..at + len].iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
         };
@@ -100,28 +109,47 @@ impl Entry {
         let mut name = vec![0; export as usize];
         file.read_exact_at(&mut name, artifact)?;
         let export = String::from_utf8(name).map_err(|_| fault("its name is no text"))?;
-        let contract = *usize::try_from(contract)
-            .ok()
-            .and_then(|code| CONTRACTS.get(code))
-            .ok_or_else(|| fault("no contract"))?;
+        let contract = match usize::try_from(contract).ok().and_then(|code| CONTRACTS.get(code)) {
+            None if contract != u64::from(NO_CONTRACT) => return Err(fault("it has an unknown contract")),
+            contract => contract.copied(),
+        };
+        let code = code.try_into().map(Digest).ok().filter(|code| code.0 != [0; 32]);
         let artifact = usize::try_from(artifact).map_err(io::Error::other)?;
-        Ok(Self { file, artifact, about: About { contract, export } })
+        Ok(Self { file, artifact, about: About { contract, export, code } })
     }
 
-    /// The code, mapped from the file where that is possible, and copied otherwise.
-    pub fn map(&self, engine: &Engine) -> wasmtime::Result<Component> {
+    /// The component's code, mapped from the file where that is possible, and copied otherwise.
+    pub fn map_component(&self, engine: &Engine) -> wasmtime::Result<Component> {
+        // SAFETY of both: `map` says what they are given.
+        self.map(
+            |path| unsafe { Component::deserialize_file(engine, path) },
+            |artifact| unsafe { Component::deserialize(engine, artifact) },
+        )
+    }
+
+    /// The core module's code, in the same way.
+    pub fn map_module(&self, engine: &Engine) -> wasmtime::Result<Module> {
+        // SAFETY of both: `map` says what they are given.
+        self.map(
+            |path| unsafe { Module::deserialize_file(engine, path) },
+            |artifact| unsafe { Module::deserialize(engine, artifact) },
+        )
+    }
+
+    /// Gives `file` the name of a file whose authentication code shows that a holder of this directory's key stored there what Wasmtime
+    /// compiled; the key is this user's alone, as is the directory, and files in it are replaced but never written to. The file holds more
+    /// than the artifact, behind it: ELF is read by its header, which does not reach there. `memory` is given the artifact, read from it.
+    fn map<T>(
+        &self,
+        file: impl Fn(&str) -> wasmtime::Result<T>,
+        memory: impl Fn(&[u8]) -> wasmtime::Result<T>,
+    ) -> wasmtime::Result<T> {
         // By descriptor, so that it is the file that was checked even if another has taken its name.
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        // SAFETY: the authentication code shows that a holder of this directory's key stored what Wasmtime compiled;
-        // the key is this user's alone, as is the directory, and files in it are replaced but never written to.
-        // The file holds more than the artifact, behind it: ELF is read by its header, which does not reach there.
-        let mapped = unsafe { Component::deserialize_file(engine, &path) };
-        mapped.or_else(|error| {
+        file(&path).or_else(|error| {
             // No /proc, or a file system that must not hold code.
             tracing::debug!(error = format!("{error:#}"), "cannot map a compiled component; copying it");
-            let artifact = self.read()?;
-            // SAFETY: as above.
-            unsafe { Component::deserialize(engine, artifact) }
+            memory(&self.read()?)
         })
     }
 

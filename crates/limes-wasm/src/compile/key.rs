@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use wasmtime::Engine;
 
 /// Part of every key: raised when the same input is turned into another component, or entries look different.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// What an entry is stored under: SHA-256 over the input's digest, all that decides what the engine makes of it
 /// (settings, processor, Wasmtime's version), and this crate's version.
@@ -13,12 +13,23 @@ pub(super) const FORMAT: u32 = 2;
 pub(super) struct EntryKey(pub [u8; 32]);
 
 impl EntryKey {
+    /// Of what an engine makes of the component with this digest.
     pub fn of(engine: &Engine, digest: Digest) -> Self {
+        Self::with(engine, digest, b"")
+    }
+
+    /// Of what an engine makes of the core module with this digest.
+    pub fn of_code(engine: &Engine, digest: Digest) -> Self {
+        Self::with(engine, digest, b"core module")
+    }
+
+    fn with(engine: &Engine, digest: Digest, what: &[u8]) -> Self {
         let mut state = HashState(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut state);
         let compatibility: [u8; 32] = state.0.finalize().into();
         let mut key = Sha256::new();
         key.update(digest.0);
+        key.update(what);
         key.update(compatibility);
         key.update(FORMAT.to_le_bytes());
         key.update(env!("CARGO_PKG_VERSION"));

@@ -8,6 +8,9 @@ mod functions;
 mod functions_tests;
 mod key;
 mod pack;
+mod split;
+#[cfg(test)]
+mod split_tests;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -17,7 +20,7 @@ pub use target::Target;
 
 use crate::component::{self, Digest};
 use crate::fuse::fuse;
-use entry::{About, Entry};
+use entry::About;
 use key::EntryKey;
 use limes_core::{CacheOutcome, Contract, Error, ErrorKind, Result, Timing};
 use parking_lot::Mutex;
@@ -25,8 +28,8 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
 
 /// Compiles components ahead of time, each once, and keeps the results if it has a cache.
 ///
@@ -41,6 +44,8 @@ pub struct CompileService {
 pub struct Loaded {
     /// The component, compiled.
     pub component: Component,
+    /// The core module that the component imports under the name [`CODE`](crate::fuse::CODE), if it does.
+    pub code: Option<Arc<Module>>,
     /// How it is called.
     pub contract: Contract,
     /// The export that holds the contract, by its exact name.
@@ -68,9 +73,7 @@ impl CompileService {
         let start = Instant::now();
         let key = EntryKey::of(target.engine(), digest);
         let cache = self.cache.as_ref()?;
-        let (component, about) = hit(cache, target.engine(), &key)?;
-        let timing = Timing { load: nanos(start), cache: CacheOutcome::Hit, ..Timing::default() };
-        Some(Loaded { component, contract: about.contract, export: about.export, timing })
+        hit(cache, target, &key, start)
     }
 
     /// Compiles `component` for `engine`, or takes it from the cache.
@@ -80,58 +83,67 @@ impl CompileService {
     ///
     /// # Errors
     /// [`BadComponent`](ErrorKind::BadComponent) when it does not compile.
-    pub fn component(
-        &self,
-        target: &Target,
-        component: &component::Component,
-    ) -> Result<(Component, Timing)> {
+    pub fn component(&self, target: &Target, component: &component::Component) -> Result<Loaded> {
+        let loaded = |made, timing| Loaded {
+            component: made,
+            code: None,
+            contract: component.contract(),
+            export: component.export().to_owned(),
+            timing,
+        };
         let engine = target.engine();
         let Some(cache) = &self.cache else {
             let start = Instant::now();
             let compile = |bytes: &[u8]| Component::from_binary(engine, bytes);
             let compiled = fused_or_not(component, compile).map_err(uncompilable)?;
-            return Ok((compiled, Timing { compile: nanos(start), ..Timing::default() }));
+            return Ok(loaded(compiled, Timing { compile: nanos(start), ..Timing::default() }));
         };
         let start = Instant::now();
         let key = EntryKey::of(engine, component.digest());
         self.once(&key, || {
-            if let Some((compiled, _)) = hit(cache, engine, &key) {
-                let timing = Timing { load: nanos(start), cache: CacheOutcome::Hit, ..Timing::default() };
-                return Ok((compiled, timing));
+            if let Some(hit) = hit(cache, target, &key, start) {
+                return Ok(hit);
             }
-            let (artifact, compile) = precompile(target, Some(cache), component)?;
+            if let Some(made) = self.in_parts(cache, target, component, &key) {
+                return Ok(made);
+            }
+            let (artifact, compile) = whole(target, Some(cache), component)?;
             let start = Instant::now();
             let stored = cache.put(&key, &artifact, &about(component));
-            let mapped = stored.and_then(|entry| entry.map(engine).ok());
+            let mapped = stored.and_then(|entry| entry.map_component(engine).ok());
             let compiled = match mapped {
                 Some(compiled) => compiled,
-                None => from_memory(engine, &artifact)?,
+                None => from_memory(engine, &artifact).map_err(unloadable)?,
             };
-            Ok((
-                compiled,
-                Timing { compile, load: nanos(start), cache: CacheOutcome::Miss, ..Timing::default() },
-            ))
+            let cache = CacheOutcome::Miss;
+            Ok(loaded(compiled, Timing { compile, load: nanos(start), cache, ..Timing::default() }))
         })
     }
 
-    /// The machine code itself, for this machine and an engine of the same settings. Goes through the cache.
+    /// The machine code itself, all of it, for this machine and an engine of the same settings. Goes through the cache, unless that has it in
+    /// parts.
     ///
     /// # Errors
     /// As [`component`](Self::component).
     pub fn artifact(&self, target: &Target, component: &component::Component) -> Result<(Vec<u8>, Timing)> {
         let Some(cache) = &self.cache else {
-            let (artifact, compile) = precompile(target, None, component)?;
+            let (artifact, compile) = whole(target, None, component)?;
             return Ok((artifact, Timing { compile, ..Timing::default() }));
         };
         let start = Instant::now();
         let key = EntryKey::of(target.engine(), component.digest());
         self.once(&key, || {
-            if let Some(artifact) = cache.get(&key).and_then(|entry| cache.read(&key, &entry)) {
+            let entry = cache.get(&key);
+            let is_in_parts = entry.as_ref().is_some_and(|entry| entry.about.code.is_some());
+            let entry = entry.filter(|_| !is_in_parts);
+            if let Some(artifact) = entry.and_then(|entry| cache.read(&key, &entry)) {
                 let timing = Timing { load: nanos(start), cache: CacheOutcome::Hit, ..Timing::default() };
                 return Ok((artifact, timing));
             }
-            let (artifact, compile) = precompile(target, Some(cache), component)?;
-            cache.put(&key, &artifact, &about(component));
+            let (artifact, compile) = whole(target, Some(cache), component)?;
+            if !is_in_parts {
+                cache.put(&key, &artifact, &about(component));
+            }
             Ok((artifact, Timing { compile, cache: CacheOutcome::Miss, ..Timing::default() }))
         })
     }
@@ -140,9 +152,9 @@ impl CompileService {
     pub fn cached_artifact(&self, target: &Target, digest: Digest) -> Option<(Vec<u8>, Contract, String)> {
         let key = EntryKey::of(target.engine(), digest);
         let cache = self.cache.as_ref()?;
-        let entry = cache.get(&key)?;
+        let entry = cache.get(&key).filter(|entry| entry.about.code.is_none())?;
         let artifact = cache.read(&key, &entry)?;
-        Some((artifact, entry.about.contract, entry.about.export))
+        Some((artifact, entry.about.contract?, entry.about.export))
     }
 
     /// Runs `make` while no other thread of this process runs it for the same key.
@@ -161,10 +173,19 @@ impl CompileService {
     }
 }
 
-fn hit(cache: &Cache, engine: &Engine, key: &EntryKey) -> Option<(Component, About)> {
-    let entry: Entry = cache.get(key)?;
-    match entry.map(engine) {
-        Ok(component) => Some((component, entry.about)),
+/// What the cache has under `key`, with the code that goes with it.
+fn hit(cache: &Cache, target: &Target, key: &EntryKey, start: Instant) -> Option<Loaded> {
+    let entry = cache.get(key)?;
+    let code = match entry.about.code {
+        Some(digest) => Some(split::cached(cache, target, digest)?),
+        None => None,
+    };
+    match entry.map_component(target.engine()) {
+        Ok(component) => {
+            let About { contract, export, .. } = entry.about;
+            let timing = Timing { load: nanos(start), cache: CacheOutcome::Hit, ..Timing::default() };
+            Some(Loaded { component, code, contract: contract?, export, timing })
+        }
         Err(error) => {
             cache.discard(key, &format!("the engine does not take it: {error:#}"));
             None
@@ -173,22 +194,26 @@ fn hit(cache: &Cache, engine: &Engine, key: &EntryKey) -> Option<(Component, Abo
 }
 
 fn about(component: &component::Component) -> About {
-    About { contract: component.contract(), export: component.export().to_owned() }
+    About { contract: Some(component.contract()), export: component.export().to_owned(), code: None }
 }
 
-/// Compiles; a large component function by function, where `cache` may know some of them.
+/// Compiles all of a component, with its linked modules made one.
+fn whole(target: &Target, cache: Option<&Cache>, component: &component::Component) -> Result<(Vec<u8>, u64)> {
+    let compile = |engine: &Engine| fused_or_not(component, |bytes| engine.precompile_component(bytes));
+    precompile(target, cache, component.bytes(), compile).map_err(uncompilable)
+}
+
+/// Compiles; something large function by function, where `cache` may know some of them.
 fn precompile(
     target: &Target,
     cache: Option<&Cache>,
-    component: &component::Component,
-) -> Result<(Vec<u8>, u64)> {
+    bytes: &[u8],
+    compile: impl FnOnce(&Engine) -> wasmtime::Result<Vec<u8>>,
+) -> wasmtime::Result<(Vec<u8>, u64)> {
     let start = Instant::now();
-    let functions = cache.filter(|_| functions::is_worthwhile(component.bytes())).map(Cache::functions);
-    let compiler = functions.clone().map(|functions| target.compiler(functions)).transpose();
-    let compiler = compiler.map_err(uncompilable)?;
-    let engine = compiler.as_ref().unwrap_or(target.engine());
-    let artifact =
-        fused_or_not(component, |bytes| engine.precompile_component(bytes)).map_err(uncompilable)?;
+    let functions = cache.filter(|_| functions::is_worthwhile(bytes)).map(Cache::functions);
+    let compiler = functions.clone().map(|functions| target.compiler(functions)).transpose()?;
+    let artifact = compile(compiler.as_ref().unwrap_or(target.engine()))?;
     let took = nanos(start);
     if let (Some(cache), Some(functions)) = (cache, functions) {
         cache.keep_functions(&functions);
@@ -229,13 +254,14 @@ pub(crate) fn baseline(target: &Target, component: &component::Component) -> Opt
     }
 }
 
-fn from_memory(engine: &Engine, artifact: &[u8]) -> Result<Component> {
+fn from_memory(engine: &Engine, artifact: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `artifact` is what this very engine has just compiled; it has not left this process.
-    let loaded = unsafe { Component::deserialize(engine, artifact) };
-    loaded.map_err(|error| {
-        Error::new(ErrorKind::Internal, "load component", "the engine does not take the code it has compiled")
-            .from_source(error)
-    })
+    unsafe { Component::deserialize(engine, artifact) }
+}
+
+fn unloadable(error: wasmtime::Error) -> Error {
+    Error::new(ErrorKind::Internal, "load component", "the engine does not take the code it has compiled")
+        .from_source(error)
 }
 
 fn uncompilable(error: wasmtime::Error) -> Error {

@@ -78,7 +78,8 @@ impl Bench {
 
     /// Loads `component`, checks that it still gives `answer`, and says whether the cache had it.
     pub fn outcome(&self, component: &component::Component, answer: &str) -> CacheOutcome {
-        let (compiled, timing) = self.service.component(&self.target, component).unwrap();
+        let Loaded { component: compiled, timing, .. } =
+            self.service.component(&self.target, component).unwrap();
         assert_eq!(call(self.target.engine(), &compiled), answer);
         assert_eq!(timing.compile == 0, timing.cache == CacheOutcome::Hit, "{timing:?}");
         assert!(timing.load > 0);
@@ -160,7 +161,7 @@ fn without_a_cache_every_load_compiles_and_nothing_is_written() {
     let service = CompileService::new(None);
     let (target, hello) = (target(), answering("hello"));
     for _ in 0..2 {
-        let (compiled, timing) = service.component(&target, &hello).unwrap();
+        let Loaded { component: compiled, timing, .. } = service.component(&target, &hello).unwrap();
         assert_eq!(call(target.engine(), &compiled), "hello");
         assert!(timing.compile > 0 && timing.cache == CacheOutcome::Unused);
     }
@@ -409,7 +410,7 @@ fn two_services_on_one_directory_agree_from_the_first_moment() {
                 let service = CompileService::new(Some(Cache::open(dir, PLENTY).unwrap()));
                 let target = target();
                 for answer in ["shared".to_owned(), format!("own {n}")] {
-                    let (compiled, _) = service.component(&target, &answering(&answer)).unwrap();
+                    let compiled = service.component(&target, &answering(&answer)).unwrap().component;
                     assert_eq!(call(target.engine(), &compiled), answer);
                 }
             });

@@ -2,12 +2,18 @@ use super::module::Fused;
 use super::parse::{CoreInstance, Item, Kind, Leaf, Parsed};
 use super::plan::Plan;
 use super::remap::ComponentMap;
+use super::state::STATE;
+use super::{CODE, interface};
 use std::collections::{BTreeMap, HashMap};
 use wasm_encoder::reencode::ReencodeComponent;
 use wasm_encoder::{
-    Alias, CanonicalFunctionSection, Component, ComponentAliasSection, InstanceSection, ModuleArg, RawSection,
+    Alias, CanonicalFunctionSection, Component, ComponentAliasSection, ComponentImportSection,
+    ComponentTypeRef, CoreTypeSection, InstanceSection, ModuleArg, RawSection,
 };
 use wasmparser::CanonicalFunction;
+
+/// `core:type` of the binary format.
+const CORE_TYPE: u8 = 3;
 
 /// The component with one module, and one instance of it, in the place of the members'.
 pub(super) fn component<'a>(parsed: &Parsed<'a>, plan: &Plan<'a>, fused: &Fused<'a>) -> Option<Vec<u8>> {
@@ -102,15 +108,35 @@ impl<'p, 'a> Emitter<'p, 'a> {
         self.modules - 1
     }
 
-    /// The module made of the members', and its instance.
+    /// The module made of the members'. Where what it begins with is a module of its own, an instance of that, and the other is imported.
+    fn fused_module(&mut self) -> Option<(u32, Option<u32>)> {
+        let Some(state) = &self.fused.state else { return Some((self.module(&self.fused.wasm), None)) };
+        let is_core_type = |item: &Item<'_>| matches!(item, Item::Section { id: CORE_TYPE, .. });
+        if self.parsed.items.iter().any(is_core_type) {
+            // The one that comes here would move those that come later.
+            return None;
+        }
+        let state = self.module(state);
+        let state = self.instantiated(state, &[]);
+        let mut types = CoreTypeSection::new();
+        types.ty().module(&interface::of(&self.fused.wasm)?);
+        let mut imports = ComponentImportSection::new();
+        imports.import(CODE, ComponentTypeRef::Module(0));
+        self.component.section(&types).section(&imports);
+        self.modules += 1;
+        Some((self.modules - 1, Some(state)))
+    }
+
+    /// An instance of the module made of the members'.
     fn members(&mut self) -> Option<()> {
-        let module = self.module(&self.fused.wasm);
+        let (module, state) = self.fused_module()?;
         let mut imports = Vec::new();
         for (place, &function) in self.fused.imports.iter().enumerate() {
             imports.push((place.to_string(), Kind::Func, self.leaf(Kind::Func, Leaf::Canonical(function))?));
         }
         let bag = self.gathered(&imports);
-        let at = self.instantiated(module, &[("", bag)]);
+        let args: Vec<_> = [("", bag)].into_iter().chain(state.map(|state| (STATE, state))).collect();
+        let at = self.instantiated(module, &args);
         for &member in &self.plan.members {
             self.instance_at.insert(member, at);
         }

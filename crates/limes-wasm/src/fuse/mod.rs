@@ -10,10 +10,12 @@
 //! known to keep that true is left alone, and the result is an ordinary component, which the engine validates like any other.
 
 mod emit;
+mod interface;
 mod module;
 mod parse;
 mod plan;
 mod remap;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +27,35 @@ use plan::Plan;
 pub(crate) fn fuse(component: &[u8]) -> Option<Vec<u8>> {
     let parsed = Parsed::read(component)?;
     let plan = Plan::of(&parsed)?;
-    let module = module::build(&parsed, &plan)?;
+    let module = module::build(&parsed, &plan, Form::Whole)?;
     emit::component(&parsed, &plan, &module)
+}
+
+/// A component in two parts: what it begins with, and its code, which is the same bytes in every component of the same libraries. Two
+/// Python functions differ in the contents of their memory and the values of some variables: in what is kept of the interpreter
+/// that was started when they were built.
+pub(crate) struct Split {
+    /// The component, which imports the core module [`CODE`].
+    pub component: Vec<u8>,
+    /// That core module.
+    pub code: Vec<u8>,
+}
+
+/// What the component of a [`Split`] calls the core module that it imports.
+pub(crate) const CODE: &str = "limes-code";
+
+/// The same in two parts; `None` where [`fuse`] finds nothing to do, or what it begins with is not only memory and numbers.
+pub(crate) fn split(component: &[u8]) -> Option<Split> {
+    let parsed = Parsed::read(component)?;
+    let plan = Plan::of(&parsed)?;
+    let fused = module::build(&parsed, &plan, Form::Split)?;
+    let component = emit::component(&parsed, &plan, &fused)?;
+    Some(Split { component, code: fused.wasm })
+}
+
+/// What a fused module is made as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Whole,
+    Split,
 }

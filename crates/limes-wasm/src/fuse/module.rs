@@ -1,6 +1,8 @@
+use super::Form;
 use super::parse::{Kind, Leaf, Parsed};
 use super::plan::Plan;
 use super::remap::{Constant, ModuleMap};
+use super::state::{self, State};
 use std::collections::{HashMap, HashSet};
 use wasm_encoder::reencode::Reencode;
 use wasm_encoder::{
@@ -13,6 +15,8 @@ use wasmparser::{KnownCustom, Name, Parser, Payload, TypeRef};
 /// One core module made of several.
 pub(super) struct Fused<'a> {
     pub wasm: Vec<u8>,
+    /// The module that holds what it begins with, where that is one of its own.
+    pub state: Option<Vec<u8>>,
     /// The canonical functions it imports from the module "", under the names "0", "1", ...
     pub imports: Vec<u32>,
     /// The names that exports of the members have now.
@@ -35,16 +39,23 @@ struct Sections {
     named: Option<u32>,
     starts: Vec<u32>,
     uses_data_count: bool,
+    /// What is to be in a module of its own.
+    state: Option<State>,
 }
 
 /// Puts the members' modules together. Exported is what others than members use.
-pub(super) fn build<'a>(parsed: &Parsed<'a>, plan: &Plan<'a>) -> Option<Fused<'a>> {
+pub(super) fn build<'a>(parsed: &Parsed<'a>, plan: &Plan<'a>, form: Form) -> Option<Fused<'a>> {
     let imports = external_imports(parsed, plan)?;
     let places: HashMap<u32, usize> = imports.iter().copied().zip(0..).collect();
     let mut sections = Sections::default();
     let sizes = plan.members.iter().filter_map(|&instance| parsed.module(instance));
     sections.code.bytes.reserve(sizes.map(|module| module.bytes.len()).sum());
     let mut counts = HashMap::from([(Kind::Func, imports.len() as u32)]);
+    if form == Form::Split {
+        let state = State::new(state::variables(parsed, plan)?);
+        counts.insert(Kind::Global, state.count());
+        sections.state = Some(state);
+    }
     let mut import_types: Vec<Option<u32>> = vec![None; imports.len()];
     let mut constants = HashMap::new();
     // What each member's exports are in the whole.
@@ -74,7 +85,7 @@ pub(super) fn build<'a>(parsed: &Parsed<'a>, plan: &Plan<'a>) -> Option<Fused<'a
             };
             map.space(kind).push(index);
         }
-        sections.append(module.bytes, &mut map, &mut counts)?;
+        sections.append(instance, module.bytes, &mut map, &mut counts)?;
         for (name, (kind, index)) in &module.exports {
             let index = *map.space(*kind).get(*index as usize)?;
             exported.insert((instance, name), (*kind, index));
@@ -82,9 +93,13 @@ pub(super) fn build<'a>(parsed: &Parsed<'a>, plan: &Plan<'a>) -> Option<Fused<'a
         constants = map.constants;
     }
     let exports = exports(plan, &exported)?;
+    let state = match &sections.state {
+        Some(state) => Some(state.module()?),
+        None => None,
+    };
     let wasm = sections.finish(&import_types, &exports)?;
     let exports = exports.into_iter().map(|(key, (name, ..))| (key, name)).collect();
-    Some(Fused { wasm, imports, exports })
+    Some(Fused { wasm, state, imports, exports })
 }
 
 /// The canonical functions that members import, each once.
@@ -161,7 +176,13 @@ impl Section for Code {
 
 impl Sections {
     /// Appends everything a module defines.
-    fn append(&mut self, module: &[u8], map: &mut ModuleMap, counts: &mut HashMap<Kind, u32>) -> Option<()> {
+    fn append(
+        &mut self,
+        instance: u32,
+        module: &[u8],
+        map: &mut ModuleMap,
+        counts: &mut HashMap<Kind, u32>,
+    ) -> Option<()> {
         let mut define = |map: &mut ModuleMap, kind: Kind, many: u32| {
             let next = counts.entry(kind).or_default();
             map.space(kind).extend(*next..*next + many);
@@ -182,7 +203,14 @@ impl Sections {
                 }
                 Payload::MemorySection(section) => {
                     define(map, Kind::Memory, section.count());
-                    map.parse_memory_section(&mut self.memories, section).ok()?;
+                    match &mut self.state {
+                        None => map.parse_memory_section(&mut self.memories, section).ok()?,
+                        Some(state) => {
+                            for memory in section {
+                                state.memory(map.memory_type(memory.ok()?).ok()?)?;
+                            }
+                        }
+                    }
                 }
                 Payload::TagSection(section) => {
                     define(map, Kind::Tag, section.count());
@@ -191,21 +219,34 @@ impl Sections {
                 Payload::GlobalSection(section) => {
                     for global in section {
                         let global = global.ok()?;
+                        let index = map.space(Kind::Global).len() as u32;
                         define(map, Kind::Global, 1);
                         let value = if global.ty.mutable { None } else { map.constant(&global.init_expr) };
                         if let Some(value) = value {
                             note_constant(map, value)?;
                         }
-                        map.parse_global(&mut self.globals, global).ok()?;
+                        match &mut self.state {
+                            Some(state) if state.holds(instance, index) => {
+                                let value = map.constant(&global.init_expr)?;
+                                let ty = map.global_type(global.ty).ok()?;
+                                self.globals.global(ty, &state.variable(global.ty, value));
+                            }
+                            _ => map.parse_global(&mut self.globals, global).ok()?,
+                        }
                     }
                 }
                 Payload::StartSection { func, .. } => self.starts.push(map.function_index(func).ok()?),
                 Payload::ElementSection(section) => {
                     map.parse_element_section(&mut self.elements, section).ok()?;
                 }
+                // Code may copy from segments, which would not be its module's.
+                Payload::DataCountSection { .. } if self.state.is_some() => return None,
                 Payload::DataCountSection { .. } => self.uses_data_count = true,
                 Payload::CodeSectionEntry(body) => self.code.append(&body, map)?,
-                Payload::DataSection(section) => map.parse_data_section(&mut self.data, section).ok()?,
+                Payload::DataSection(section) => match &mut self.state {
+                    None => map.parse_data_section(&mut self.data, section).ok()?,
+                    Some(state) => state.data(section, map)?,
+                },
                 Payload::CustomSection(section) => {
                     if let KnownCustom::Name(names) = section.as_known() {
                         // Names are for backtraces: those that cannot be read are missing there.
@@ -241,6 +282,9 @@ impl Sections {
         for (place, ty) in import_types.iter().enumerate() {
             imports.import("", &place.to_string(), EntityType::Function((*ty)?));
         }
+        if let Some(state) = &self.state {
+            state.imports(&mut imports)?;
+        }
         let start = self.start(import_types.len() as u32);
         let mut export_section = ExportSection::new();
         let mut sorted: Vec<_> = exports.values().collect();
@@ -250,9 +294,11 @@ impl Sections {
         }
         let mut module = Vec::with_capacity(self.code.bytes.capacity());
         module.extend(wasm_encoder::Module::HEADER);
-        for section in [&self.types as &dyn Section, &imports, &self.functions, &self.tables, &self.memories]
-        {
+        for section in [&self.types as &dyn Section, &imports, &self.functions, &self.tables] {
             section.append_to(&mut module);
+        }
+        if !self.memories.is_empty() {
+            self.memories.append_to(&mut module);
         }
         if !self.tags.is_empty() {
             self.tags.append_to(&mut module);
@@ -267,7 +313,9 @@ impl Sections {
             DataCountSection { count: self.data.len() }.append_to(&mut module);
         }
         self.code.append_to(&mut module);
-        self.data.append_to(&mut module);
+        if !self.data.is_empty() {
+            self.data.append_to(&mut module);
+        }
         let mut names = NameSection::new();
         names.functions(&self.names);
         names.append_to(&mut module);

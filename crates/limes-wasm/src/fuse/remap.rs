@@ -14,6 +14,15 @@ pub(super) enum Constant {
     I64(i64),
 }
 
+impl Constant {
+    pub fn expression(self) -> ConstExpr {
+        match self {
+            Self::I32(value) => ConstExpr::i32_const(value),
+            Self::I64(value) => ConstExpr::i64_const(value),
+        }
+    }
+}
+
 /// Where a module's definitions are in the module it becomes a part of.
 #[derive(Default)]
 pub(super) struct ModuleMap {
@@ -103,8 +112,7 @@ impl Reencode for ModuleMap {
     /// An import's value becomes a constant where it is known: so the engine knows where a segment goes before it runs.
     fn const_expr(&mut self, expression: wasmparser::ConstExpr<'_>) -> Result<ConstExpr, Error<Infallible>> {
         match self.constant(&expression) {
-            Some(Constant::I32(value)) => Ok(ConstExpr::i32_const(value)),
-            Some(Constant::I64(value)) => Ok(ConstExpr::i64_const(value)),
+            Some(value) => Ok(value.expression()),
             None => utils::const_expr(self, expression),
         }
     }

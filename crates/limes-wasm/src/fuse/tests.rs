@@ -1,20 +1,30 @@
-use super::fuse;
+use super::{CODE, fuse, split};
 use crate::component;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Engine, Store};
+use wasmtime::{Config, Engine, Module, Store};
 
 /// Two libraries that share one memory and one table, as tool chains link them: `main` calls through the table what `lib` puts there
 /// where a global says. `extra` is put before the last line.
 fn linked(extra: &str) -> Vec<u8> {
-    let text = format!(
+    answering("linked", extra)
+}
+
+/// The same with another answer. Its length is six more than what a variable begins with.
+fn answering(answer: &str, extra: &str) -> Vec<u8> {
+    component::read(text(answer, extra).as_bytes()).unwrap().bytes().to_vec()
+}
+
+fn text(answer: &str, extra: &str) -> String {
+    let variable = answer.len() - 6;
+    format!(
         r#"(component
             (core module $main
                 (type $text (func (param i32 i32) (result i32)))
                 (memory (export "memory") 1)
                 (table (export "table") 4 funcref)
                 (global (export "base") i32 (i32.const 2))
-                (global (export "count") (mut i32) (i32.const 0))
-                (data (i32.const 64) "linked")
+                (global (export "count") (mut i32) (i32.const {variable}))
+                (data (i32.const 64) "{answer}")
                 (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
                 (func (export "call") (param i32 i32) (result i32)
                     (call_indirect (type $text) (local.get 0) (local.get 1) (i32.const 3))))
@@ -25,7 +35,7 @@ fn linked(extra: &str) -> Vec<u8> {
                 (import "env" "count" (global $count (mut i32)))
                 (elem (global.get $base) func $nothing $run)
                 (start $begin)
-                (func $begin (global.set $count (i32.const 6)))
+                (func $begin (global.set $count (i32.add (global.get $count) (i32.const 6))))
                 (func $nothing (result i32) (unreachable))
                 (func $run (param i32 i32) (result i32)
                     (i32.store (i32.const 0) (i32.const 64))
@@ -40,15 +50,23 @@ fn linked(extra: &str) -> Vec<u8> {
                 (canon lift (core func $main "call") (memory $main "memory") (realloc (func $main "realloc"))))
             (instance $i (export "run" (func $run)))
             (export "component:run/run" (instance $i)))"#
-    );
-    component::read(text.as_bytes()).unwrap().bytes().to_vec()
+    )
 }
 
 fn call(component: &[u8]) -> String {
+    call_with(component, None)
+}
+
+/// Calls a component; one in two parts with its code.
+fn call_with(component: &[u8], code: Option<&[u8]>) -> String {
     let engine = Engine::new(&Config::new()).unwrap();
     let component = Component::from_binary(&engine, component).unwrap();
+    let mut linker = Linker::new(&engine);
+    if let Some(code) = code {
+        linker.root().module(CODE, &Module::from_binary(&engine, code).unwrap()).unwrap();
+    }
     let mut store = Store::new(&engine, ());
-    let instance = Linker::new(&engine).instantiate(&mut store, &component).unwrap();
+    let instance = linker.instantiate(&mut store, &component).unwrap();
     let interface = instance.get_export_index(&mut store, None, "component:run/run").unwrap();
     let run = instance.get_export_index(&mut store, Some(&interface), "run").unwrap();
     let run = instance.get_typed_func::<(&str,), (String,)>(&mut store, run).unwrap();
@@ -62,6 +80,26 @@ fn linked_modules_become_one_that_answers_the_same() {
     assert_eq!(component::inspect(&component).unwrap().core_modules.len(), 2);
     assert_eq!(component::inspect(&fused).unwrap().core_modules.len(), 1);
     assert_eq!((call(&component), call(&fused)), ("linked".into(), "linked".into()));
+}
+
+#[test]
+fn components_that_begin_with_something_else_have_the_same_code() {
+    let parts = |answer| split(&answering(answer, "")).expect("two linked modules");
+    let (first, other) = (parts("linked"), parts("joined together"));
+    assert_eq!(call_with(&first.component, Some(&first.code)), "linked");
+    assert_eq!(call_with(&other.component, Some(&other.code)), "joined together");
+    assert!(first.code == other.code && first.component != other.component);
+}
+
+#[test]
+fn what_begins_with_more_than_memory_and_numbers_is_not_split() {
+    let passive = ("(start $begin)", r#"(start $begin) (data $d "x") (func (data.drop $d))"#);
+    let second = ("(start $begin)", "(start $begin) (memory 1)");
+    for (place, change) in [passive, second] {
+        let text = text("linked", "").replace(place, change);
+        let component = component::read(text.as_bytes()).unwrap();
+        assert!(split(component.bytes()).is_none() && fuse(component.bytes()).is_some(), "{text}");
+    }
 }
 
 #[test]
