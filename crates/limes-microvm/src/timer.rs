@@ -1,9 +1,10 @@
-//! When a guest must be over: by the wall clock, and by the time its machine has computed.
+//! What a machine has computed, and when: until its guest must be over, and until what the guest said of its answer stands.
 
 use crate::driver::Monitor;
 use limes_core::Error;
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
@@ -56,5 +57,44 @@ impl Timer {
                 sleep.as_mut().reset(next.into());
             }
         }
+    }
+}
+
+/// After how long a guest that computes is looked after, and how often from then on.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Looks now and then whether a machine has computed for a while.
+///
+/// Its own time counts, not that of the clock on the wall: on a busy host a process waits for its processor longer than a short guest runs.
+#[derive(Default)]
+pub(crate) struct Lookout {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// What the machine had computed at the first look.
+    before: Option<Duration>,
+}
+
+impl Lookout {
+    /// Counts from the next look on.
+    pub fn restart(&mut self) {
+        self.before = None;
+    }
+
+    /// Ready at each look, with whether the machine has computed for five milliseconds by then.
+    pub fn poll(&mut self, cx: &mut Context<'_>, computed: impl FnOnce() -> Option<Duration>) -> Poll<bool> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
+        ready!(sleep.as_mut().poll(cx));
+        sleep.as_mut().reset(tokio::time::Instant::now() + LOOK);
+        let computed = computed().unwrap_or_default();
+        let before = *self.before.get_or_insert(computed);
+        Poll::Ready(computed.saturating_sub(before) >= LOOK)
+    }
+
+    /// Waits until the machine has computed for that long.
+    pub async fn busy(&mut self, monitor: &dyn Monitor) {
+        poll_fn(|cx| {
+            while !ready!(self.poll(cx, || monitor.computed())) {}
+            Poll::Ready(())
+        })
+        .await;
     }
 }
