@@ -96,9 +96,9 @@ impl Conversation {
         loop {
             let Self { machine, watch, timer, answer, held, .. } = self;
             let Machine { channel, monitor, .. } = machine;
-            let busy = async {
+            let settled = async {
                 match held {
-                    Some(lookout) => lookout.busy(&**monitor).await,
+                    Some(lookout) => lookout.settled(&**monitor).await,
                     None => std::future::pending().await,
                 }
             };
@@ -107,7 +107,7 @@ impl Conversation {
                     biased;
                     payload = channel.next() => payload.map(Heard::Message),
                     () = answer.window.opened_wide() => Ok(Heard::Room),
-                    () = busy => Ok(Heard::Nothing),
+                    () = settled => Ok(Heard::Nothing),
                 }
             });
             match heard.await? {

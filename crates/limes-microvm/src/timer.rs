@@ -63,7 +63,10 @@ impl Timer {
 /// After how long a guest that computes is looked after, and how often from then on.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Looks now and then whether a machine has computed for a while.
+/// What a guest computes before what it said of its answer stands, where its instructions are the processor's: one that fails at once has by then.
+pub(crate) const SETTLED: Duration = LOOK;
+
+/// Looks now and then how long a machine has computed.
 ///
 /// Its own time counts, not that of the clock on the wall: on a busy host a process waits for its processor longer than a short guest runs.
 #[derive(Default)]
@@ -79,20 +82,24 @@ impl Lookout {
         self.before = None;
     }
 
-    /// Ready at each look, with whether the machine has computed for five milliseconds by then.
-    pub fn poll(&mut self, cx: &mut Context<'_>, computed: impl FnOnce() -> Option<Duration>) -> Poll<bool> {
+    /// Ready at each look, with what the machine has computed since the first.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        computed: impl FnOnce() -> Option<Duration>,
+    ) -> Poll<Duration> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
         ready!(sleep.as_mut().poll(cx));
         sleep.as_mut().reset(tokio::time::Instant::now() + LOOK);
         let computed = computed().unwrap_or_default();
         let before = *self.before.get_or_insert(computed);
-        Poll::Ready(computed.saturating_sub(before) >= LOOK)
+        Poll::Ready(computed.saturating_sub(before))
     }
 
-    /// Waits until the machine has computed for that long.
-    pub async fn busy(&mut self, monitor: &dyn Monitor) {
+    /// Waits until what the machine's guest said stands.
+    pub async fn settled(&mut self, monitor: &dyn Monitor) {
         poll_fn(|cx| {
-            while !ready!(self.poll(cx, || monitor.computed())) {}
+            while ready!(self.poll(cx, || monitor.computed())) < monitor.settles() {}
             Poll::Ready(())
         })
         .await;

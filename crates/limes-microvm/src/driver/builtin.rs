@@ -3,7 +3,7 @@
 use super::process::{on_starter, reap};
 use super::{Boot, Configured, Driver, Monitor, Phases, Purpose, Snapshot, Template};
 use crate::channel::{Channel, Link};
-use crate::timer::Lookout;
+use crate::timer::{Lookout, SETTLED};
 use limes_channel::ring::CAPACITY;
 use limes_core::{BoxFuture, Error, ErrorKind, Mode, Phase, Result, Vmm};
 use limes_vmm::{Event, Image, Worker};
@@ -401,7 +401,7 @@ impl Ring {
     /// A guest that computes says nothing of what it has written: it is looked after now and then.
     fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let pid = self.worker().pid();
-        self.ahead |= ready!(self.lookout.poll(cx, || super::process::computed(pid)));
+        self.ahead |= ready!(self.lookout.poll(cx, || super::process::computed(pid))) >= SETTLED;
         Poll::Ready(())
     }
 
