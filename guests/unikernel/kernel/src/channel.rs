@@ -30,10 +30,12 @@ struct Channel {
     reader: frame::Reader,
     /// What is in line.
     line: Vec<u8>,
+    /// What has just come. Here, since whoever looks for what comes would clear it each time.
+    came: [u8; 4096],
 }
 
 static CHANNEL: Single<Channel> =
-    Single::new(Channel { transport: None, reader: frame::Reader::new(), line: Vec::new() });
+    Single::new(Channel { transport: None, reader: frame::Reader::new(), line: Vec::new(), came: [0; 4096] });
 
 /// Says what the messages go over.
 pub(crate) fn set_up(transport: Box<dyn Transport>) {
@@ -46,6 +48,14 @@ impl Channel {
             Some(transport) => &mut **transport,
             None => crate::boot::halt(),
         }
+    }
+
+    /// Takes what came for the reader; whether there was anything.
+    fn take(&mut self) -> bool {
+        let Self { transport: Some(transport), reader, came, .. } = self else { crate::boot::halt() };
+        let count = transport.receive(came);
+        reader.push(&came[..count]);
+        count > 0
     }
 
     fn flush(&mut self) {
@@ -126,7 +136,6 @@ fn decoded<T>(payload: &[u8], take: impl FnOnce(ToGuest<'_>) -> T) -> T {
 
 /// The payload of the next frame. It is a copy, since whoever takes it may use the channel.
 fn next() -> Option<Vec<u8>> {
-    let mut buffer = [0; 4096];
     let mut channel = CHANNEL.get();
     loop {
         match channel.reader.next_frame() {
@@ -139,11 +148,9 @@ fn next() -> Option<Vec<u8>> {
         }
         // Whoever has sent what is in line may have the answer.
         channel.flush();
-        let count = channel.transport().receive(&mut buffer);
-        if count == 0 {
+        if !channel.take() {
             return None;
         }
-        channel.reader.push(&buffer[..count]);
     }
 }
 

@@ -91,9 +91,7 @@ impl Console {
 
     /// Says that there is a driver, hears of the port, and opens it.
     fn connect(&mut self) -> Result<()> {
-        for queue in [CONTROL_IN, PORT_IN] {
-            self.device.notify(queue);
-        }
+        self.device.notify(CONTROL_IN);
         self.control(0, DEVICE_READY)?;
         let mut known = false;
         while !known {
@@ -106,7 +104,10 @@ impl Console {
             core::hint::spin_loop();
         }
         self.control(PORT, PORT_READY)?;
-        self.control(PORT, PORT_OPEN)
+        self.control(PORT, PORT_OPEN)?;
+        // Not before: QEMU then looks for what its host wrote, which it does not do when a port is opened.
+        self.device.notify(PORT_IN);
+        Ok(())
     }
 
     fn control(&mut self, port: u32, event: u16) -> Result<()> {
