@@ -20,7 +20,15 @@ GUESTS = Path(__file__).resolve().parents[1] / "guests"
 DEADLINE = 30.0
 """Seconds after which an event that a test waits for counts as never coming."""
 SANDBOXES = ["wasm", *(f"microvm-{vmm}" for vmm in os.environ.get("LIMES_TEST_VMMS", "builtin").split(","))]
-"""Where the cases that hold for every sandbox are run; `LIMES_TEST_VMMS` names the monitors, with commas between."""
+"""Where the cases that hold for every sandbox are run; `LIMES_TEST_VMMS` names the monitors, with commas between.
+
+A monitor may be followed by what runs its machines: `qemu-tcg`, `qemu-kvm`; `qemu` takes KVM where it works.
+"""
+
+
+def machine_settings(sandbox: str) -> dict[str, str]:
+    """What `[microvm]` of `limes.toml` has for one of `SANDBOXES`; empty for one that is no microVM."""
+    return dict(zip(("vmm", "accelerator"), sandbox.split("-")[1:], strict=False))
 
 
 def eventually(check: Callable[[], Any], what: str = "the event", seconds: float = DEADLINE) -> Any:
@@ -124,8 +132,9 @@ class Node:
     def put(self, component: str | Path, name: str, limits: dict[str, Any], sandbox: str = "wasm") -> None:
         """Deploy by the admin API itself, to one of `SANDBOXES`: as `deploy`, without starting a process for it."""
         path = component if isinstance(component, Path) else guest_path(component)
-        kind, _, vmm = sandbox.partition("-")
-        config = {"limits": limits, "sandbox": kind, **({"microvm": {"vmm": vmm}} if vmm else {})}
+        config: dict[str, Any] = {"limits": limits, "sandbox": sandbox.partition("-")[0]}
+        if machine := machine_settings(sandbox):
+            config["microvm"] = machine
         answer = httpx.put(
             f"{self.admin}/v1/functions/{name}",
             content=path.read_bytes(),
@@ -196,7 +205,7 @@ def problems(cache_dir: Path) -> dict[str, str]:
 @pytest.fixture(scope="session", params=SANDBOXES)
 def sandbox(request: pytest.FixtureRequest) -> str:
     """Each of `SANDBOXES` in turn; a monitor that does not work here is skipped with the reason."""
-    _, _, vmm = request.param.partition("-")
+    vmm = machine_settings(request.param).get("vmm")
     if vmm and (problem := request.getfixturevalue("problems")[vmm]):
         pytest.skip(f"no microVM on {vmm}: {problem}")
     return str(request.param)

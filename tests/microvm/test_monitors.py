@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import guest_path
 from tests.microvm.conftest import MODES
 
-from limes import InvalidArgument, LimesTimeout, Runtime, UnsupportedContract
+from limes import GuestTrap, InvalidArgument, LimesTimeout, LimitExceeded, Runtime, UnsupportedContract
 
 
 @pytest.mark.parametrize("mode", ["end-to-end", "pre-configured", "snapshot", "reset", "warm"])
@@ -28,6 +28,22 @@ def test_a_large_body_passes_both_ways_on_every_monitor(runtime: Runtime, vmm: s
     )
     body = bytes(range(256)) * 12_000
     assert handler.http("POST", "/x?y", (), body).body == body
+
+
+def test_no_byte_of_a_long_answer_is_lost(runtime: Runtime, vmm: str) -> None:
+    # Faster than it is taken: where bytes were lost the call ended as garbage, or waited for credit.
+    machine = {"vmm": vmm, "accelerator": "tcg"}
+    flood = runtime.load(guest_path("http_flood"), sandbox="microvm", microvm=machine, response="4MiB")
+    with pytest.raises(LimitExceeded, match="response"):
+        flood.http("GET", "/")
+
+
+def test_a_handler_that_fails_after_its_head_has_not_answered(runtime: Runtime, vmm: str) -> None:
+    machine = {"vmm": vmm, "accelerator": "tcg"}
+    twice = runtime.load(guest_path("http_double_set"), sandbox="microvm", microvm=machine)
+    for _ in range(3):
+        with pytest.raises(GuestTrap):
+            twice.http("GET", "/")
 
 
 def test_a_machine_that_waits_takes_no_processor_time(runtime: Runtime, vmm: str) -> None:

@@ -30,6 +30,8 @@ struct State {
     head: Option<Result<http::response::Parts>>,
     frames: VecDeque<Frame<Bytes>>,
     bytes: u64,
+    /// The head goes out, whatever the guest does next.
+    stands: bool,
     complete: bool,
     end: Option<Result<()>>,
 }
@@ -98,7 +100,18 @@ impl Answer {
         self.consumer.wake();
     }
 
-    /// The head, if it is there.
+    /// The head goes out as soon as it is there.
+    pub fn stand(&self) {
+        self.state.lock().stands = true;
+    }
+
+    /// The head of a guest that goes on, if it is there and [stands](Self::stand).
+    pub fn take_early_head(&self) -> Option<Result<http::response::Parts>> {
+        let mut state = self.state.lock();
+        if state.stands { state.head.take() } else { None }
+    }
+
+    /// The head of a guest that has ended, if it is there.
     pub fn take_head(&self) -> Option<Result<http::response::Parts>> {
         self.state.lock().head.take()
     }

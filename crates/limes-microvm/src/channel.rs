@@ -110,6 +110,11 @@ impl Channel {
         }
     }
 
+    /// Whether it gives what a guest said while that goes on. A ring does so only when the guest waits, or has computed for a while.
+    pub fn is_prompt(&self) -> bool {
+        !matches!(self.link, Link::Ring(_))
+    }
+
     /// Puts a message in line; [`flush`](Self::flush) sends it.
     pub fn send(&mut self, message: &ToGuest<'_>) {
         frame::write(message, &mut self.out);

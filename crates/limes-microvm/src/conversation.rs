@@ -5,7 +5,7 @@ use crate::channel::Broken;
 use crate::driver::Machine;
 use crate::outcome::{broken, garbage, translate};
 use crate::services::Services;
-use crate::timer::Timer;
+use crate::timer::{Lookout, Timer};
 use crate::watch::Watch;
 use limes_channel::{Decode, MAX_CHUNK, Output as Written, ToGuest, ToHost, WINDOW};
 use limes_core::{Contract, Error, ErrorKind, Limits, LogStream, Phase, Result};
@@ -32,11 +32,25 @@ pub(crate) struct Conversation {
     pub limits: Arc<Limits>,
     pub contract: Contract,
     pub timer: Timer,
+    /// The response head has come and does not stand yet: the guest may still fail a moment later, and then it is no answer.
+    pub held: Option<Lookout>,
     /// Bytes of answer that the guest sent and was not credited.
     pub open: u64,
     pub written: [u64; 2],
     /// The guest said that its response body will not be complete.
     pub broken: Option<Error>,
+}
+
+/// Bytes of body with which a response head stands: a guest waits for credit, without a word, when there are twice as many.
+const HELD: u64 = WINDOW / 2;
+
+/// What there was while a message was waited for.
+enum Heard {
+    Message(Vec<u8>),
+    /// Bytes of answer were passed on.
+    Room,
+    /// The guest has computed for a while.
+    Nothing,
 }
 
 /// What a message means for the call.
@@ -77,21 +91,29 @@ impl Conversation {
         }
     }
 
-    /// The next message, while credit is passed on.
+    /// The next message, while credit is passed on, and the head of a guest that computes.
     async fn next(&mut self) -> Result<Vec<u8>> {
         loop {
-            let Self { machine, watch, timer, answer, .. } = self;
+            let Self { machine, watch, timer, answer, held, .. } = self;
             let Machine { channel, monitor, .. } = machine;
+            let settled = async {
+                match held {
+                    Some(lookout) => lookout.settled(&**monitor).await,
+                    None => std::future::pending().await,
+                }
+            };
             let heard = guard(timer, watch, &**monitor, async {
                 tokio::select! {
                     biased;
-                    payload = channel.next() => payload.map(Some),
-                    () = answer.window.opened_wide() => Ok(None),
+                    payload = channel.next() => payload.map(Heard::Message),
+                    () = answer.window.opened_wide() => Ok(Heard::Room),
+                    () = settled => Ok(Heard::Nothing),
                 }
             });
             match heard.await? {
-                Ok(Some(payload)) => return Ok(payload),
-                Ok(None) => {
+                Ok(Heard::Message(payload)) => return Ok(payload),
+                Ok(Heard::Nothing) => self.stand(),
+                Ok(Heard::Room) => {
                     self.credit();
                     let Self { machine, watch, timer, .. } = self;
                     let Machine { channel, monitor, .. } = machine;
@@ -124,10 +146,18 @@ impl Conversation {
         }
     }
 
+    /// What came of the answer goes out: the guest waits for something, or has not failed for a while.
+    fn stand(&mut self) {
+        if self.held.take().is_some() {
+            self.answer.stand();
+        }
+    }
+
     async fn step(&mut self, message: ToHost<'_>, begun: Instant) -> Result<Step> {
         match message {
             ToHost::Output(stream, bytes) => self.output(stream, bytes)?,
             ToHost::Ask(ask) => {
+                self.stand();
                 let Self { machine, watch, timer, answer, services, .. } = self;
                 let Machine { channel, monitor, .. } = machine;
                 let asked = async {
@@ -153,9 +183,17 @@ impl Conversation {
             ToHost::Head(head) if self.contract.is_http() => {
                 self.watch.control.record(Phase::FirstByte, begun.elapsed());
                 self.answer.head(head);
+                if self.machine.channel.is_prompt() {
+                    self.held = Some(Lookout::default());
+                } else {
+                    self.answer.stand();
+                }
             }
             ToHost::Chunk(bytes) if bytes.len() <= MAX_CHUNK => {
                 self.open += bytes.len() as u64;
+                if self.open >= HELD {
+                    self.stand();
+                }
                 // What was passed on and not yet told is the guest's to use all the same.
                 if self.open > WINDOW {
                     self.credit();

@@ -78,6 +78,7 @@ impl MicroVmFunction {
             limits: self.limits.clone(),
             contract: self.contract,
             timer,
+            held: None,
             open: 0,
             written: [0; 2],
             broken: None,
@@ -97,13 +98,13 @@ impl MicroVmFunction {
         Ok(Output::Run(text))
     }
 
-    /// Runs the guest until it has ended, or waits with its response head sent: then the body streams.
+    /// Runs the guest until it has ended, or goes on with a response head that stands: then the body streams.
     async fn respond(&self, mut running: Running, answer: Arc<Answer>, watch: Arc<Watch>) -> Result<Output> {
         let mut early = None;
         let ended = poll_fn(|cx| match Pin::new(&mut running).poll(cx) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
             Poll::Pending => {
-                early = answer.take_head();
+                early = answer.take_early_head();
                 if early.is_some() { Poll::Ready(None) } else { Poll::Pending }
             }
         })

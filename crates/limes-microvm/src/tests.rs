@@ -8,13 +8,14 @@ use crate::function::MicroVmFunction;
 use crate::pool::{Loading, Parts, Pool};
 use limes_channel::{
     Answer, Ask, Decode, FORWARDED, Failure, Head, MAX_CHUNK, Outcome, Output as Written, POLL_WINDOW,
-    ToGuest, ToHost, VERSION, WINDOW, frame,
+    ToGuest, ToHost, Trap, VERSION, WINDOW, frame,
 };
 use limes_core::{
     Body, BoxFuture, Contract, Control, Error, ErrorKind, Function, Input, Invocation, Limits, LogStream,
     MicroVm, Mode, Observer, Output, Result, Vmm,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -23,6 +24,8 @@ use tokio::net::UnixStream;
 struct Guest {
     socket: UnixStream,
     reader: frame::Reader,
+    /// Milliseconds that its machine has computed.
+    computed: Arc<AtomicU64>,
 }
 
 impl Guest {
@@ -80,23 +83,25 @@ impl Configured for Scripted {
     fn start(self: Box<Self>) -> BoxFuture<'static, Result<(Channel, Box<dyn Monitor>)>> {
         Box::pin(async move {
             let (host, guest) = UnixStream::pair().unwrap();
-            let mut guest = Guest { socket: guest, reader: frame::Reader::new() };
+            let monitor = NoMonitor(Arc::default());
+            let mut guest =
+                Guest { socket: guest, reader: frame::Reader::new(), computed: monitor.0.clone() };
             tokio::spawn(async move {
                 let load = guest.hear().await.unwrap();
                 assert!(matches!(ToGuest::decode(&load), Ok(ToGuest::Load { .. })));
                 guest.say(ToHost::Ready { version: VERSION, instantiate: 1 }).await;
                 (self.0)(guest).await;
             });
-            Ok((Channel::new(Link::Socket(host)), Box::new(NoMonitor) as Box<dyn Monitor>))
+            Ok((Channel::new(Link::Socket(host)), Box::new(monitor) as Box<dyn Monitor>))
         })
     }
 }
 
-struct NoMonitor;
+struct NoMonitor(Arc<AtomicU64>);
 
 impl Monitor for NoMonitor {
     fn computed(&self) -> Option<Duration> {
-        Some(Duration::ZERO)
+        Some(Duration::from_millis(self.0.load(Ordering::Relaxed)))
     }
 
     fn why(&mut self) -> String {
@@ -210,10 +215,10 @@ async fn a_guest_that_keeps_to_the_protocol_is_answered_for() {
 
 #[tokio::test]
 async fn garbage_ends_its_own_call_only() {
-    let turn = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let turn = Arc::new(AtomicUsize::new(0));
     let function = function(Contract::Run, limits(), move |mut guest| {
         // The first machine is the one that shows that the function starts.
-        let turn = turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let turn = turn.fetch_add(1, Ordering::Relaxed);
         async move {
             guest.hear().await;
             match turn {
@@ -243,6 +248,40 @@ async fn a_machine_that_dies_may_be_tried_again() {
     let error = error.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.retryable());
+}
+
+#[tokio::test]
+async fn a_guest_that_fails_a_moment_after_its_answer_has_not_answered() {
+    for delay in [0, 1, 20] {
+        let answer = handle(move |mut guest| async move {
+            guest.hear().await;
+            // It waited before: that says nothing of what comes after.
+            guest.say(ToHost::Ask(Ask::Poll { pollables: vec![POLL_WINDOW], timeout: Some(0) })).await;
+            guest.hear().await;
+            guest.say(ToHost::Head(Ok(Head { status: 200, headers: Vec::new() }))).await;
+            guest.say(ToHost::Chunk(b"all")).await;
+            guest.say(ToHost::Finished(Vec::new())).await;
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+            let trapped = Outcome::Trapped { trap: Trap::Wasm, message: "twice", backtrace: "" };
+            guest.say(ToHost::Done(trapped)).await;
+        });
+        assert_eq!(kind(answer.await), ErrorKind::GuestTrap, "after {delay} ms");
+    }
+}
+
+#[tokio::test]
+async fn the_head_of_a_guest_that_computes_goes_out() {
+    let function = function(Contract::Http02, limits(), |mut guest| async move {
+        guest.hear().await;
+        guest.say(ToHost::Head(Ok(Head { status: 203, headers: Vec::new() }))).await;
+        loop {
+            guest.computed.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let answer = invoke(&function.await, Input::Http(http::Request::new(Body::Empty))).await;
+    let Ok(Output::Http(response)) = answer else { panic!("no response") };
+    assert_eq!(response.status(), 203);
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
-//! When a guest must be over: by the wall clock, and by the time its machine has computed.
+//! What a machine has computed, and when: until its guest must be over, and until what the guest said of its answer stands.
 
 use crate::driver::Monitor;
 use limes_core::Error;
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
@@ -56,5 +57,51 @@ impl Timer {
                 sleep.as_mut().reset(next.into());
             }
         }
+    }
+}
+
+/// After how long a guest that computes is looked after, and how often from then on.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What a guest computes before what it said of its answer stands, where its instructions are the processor's: one that fails at once has by then.
+pub(crate) const SETTLED: Duration = LOOK;
+
+/// Looks now and then how long a machine has computed.
+///
+/// Its own time counts, not that of the clock on the wall: on a busy host a process waits for its processor longer than a short guest runs.
+#[derive(Default)]
+pub(crate) struct Lookout {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// What the machine had computed at the first look.
+    before: Option<Duration>,
+}
+
+impl Lookout {
+    /// Counts from the next look on.
+    pub fn restart(&mut self) {
+        self.before = None;
+    }
+
+    /// Ready at each look, with what the machine has computed since the first.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        computed: impl FnOnce() -> Option<Duration>,
+    ) -> Poll<Duration> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
+        ready!(sleep.as_mut().poll(cx));
+        sleep.as_mut().reset(tokio::time::Instant::now() + LOOK);
+        let computed = computed().unwrap_or_default();
+        let before = *self.before.get_or_insert(computed);
+        Poll::Ready(computed.saturating_sub(before))
+    }
+
+    /// Waits until what the machine's guest said stands.
+    pub async fn settled(&mut self, monitor: &dyn Monitor) {
+        poll_fn(|cx| {
+            while ready!(self.poll(cx, || monitor.computed())) < monitor.settles() {}
+            Poll::Ready(())
+        })
+        .await;
     }
 }

@@ -3,6 +3,7 @@
 use super::process::{on_starter, reap};
 use super::{Boot, Configured, Driver, Monitor, Phases, Purpose, Snapshot, Template};
 use crate::channel::{Channel, Link};
+use crate::timer::{Lookout, SETTLED};
 use limes_channel::ring::CAPACITY;
 use limes_core::{BoxFuture, Error, ErrorKind, Mode, Phase, Result, Vmm};
 use limes_vmm::{Event, Image, Worker};
@@ -10,19 +11,14 @@ use parking_lot::Mutex;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::Sleep;
 
 /// Processes that wait for a machine to be asked for.
 const SPARE: usize = 4;
-
-/// After how long the ring of a guest that computes is looked into, and how often from then on.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// How long a process may take for one order.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -287,9 +283,7 @@ pub(crate) struct Ring {
     answered: Option<Event>,
     /// Whether what a running guest has written is read before it waits.
     ahead: bool,
-    /// What its process had computed when it was first looked after since it was resumed.
-    computed: Option<Duration>,
-    look: Option<Pin<Box<Sleep>>>,
+    lookout: Lookout,
 }
 
 impl Ring {
@@ -301,8 +295,7 @@ impl Ring {
             was_full: false,
             answered: None,
             ahead: false,
-            computed: None,
-            look: None,
+            lookout: Lookout::default(),
         }
     }
 
@@ -322,7 +315,7 @@ impl Ring {
 
     pub fn detach(&mut self) {
         self.events = None;
-        self.look = None;
+        self.lookout = Lookout::default();
     }
 
     /// Takes events until one changes what can be done.
@@ -373,7 +366,7 @@ impl Ring {
         self.was_full = false;
         self.running = true;
         self.ahead = false;
-        self.computed = None;
+        self.lookout.restart();
         self.worker().resume()
     }
 
@@ -406,15 +399,9 @@ impl Ring {
     }
 
     /// A guest that computes says nothing of what it has written: it is looked after now and then.
-    ///
-    /// Its own time counts, not that of the clock on the wall: on a busy host a process waits for its processor longer than a short guest runs.
     fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let look = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
-        ready!(look.as_mut().poll(cx));
-        look.as_mut().reset(tokio::time::Instant::now() + LOOK);
-        let computed = super::process::computed(self.worker().pid()).unwrap_or_default();
-        let before = *self.computed.get_or_insert(computed);
-        self.ahead |= computed.saturating_sub(before) >= LOOK;
+        let pid = self.worker().pid();
+        self.ahead |= ready!(self.lookout.poll(cx, || super::process::computed(pid))) >= SETTLED;
         Poll::Ready(())
     }
 

@@ -11,6 +11,7 @@ mod watch;
 
 use crate::budget::Lease;
 use crate::channel::Channel;
+use crate::timer::SETTLED;
 use console::Console;
 use limes_core::{BoxFuture, Control, Mode, Phase, Result, Vmm};
 use std::io;
@@ -128,6 +129,11 @@ pub(crate) trait Snapshot: Send + Sync {
 pub(crate) trait Monitor: Send + Sync {
     /// Time that the monitor's process has computed; `None` when it is gone.
     fn computed(&self) -> Option<Duration>;
+
+    /// What its guest computes, with nothing to wait for, before what it said of its answer stands.
+    fn settles(&self) -> Duration {
+        SETTLED
+    }
 
     /// What is known of its end, as ` (…)`; empty when nothing is.
     fn why(&mut self) -> String;

@@ -1,4 +1,9 @@
 //! The one device that talks.
+//!
+//! A message that is [put in line](queue) goes with the next that is sent, in one packet: each packet wakes the monitor, and the host once more. That
+//! is for what another message follows at once. It goes by itself when the guest waits for its host, or when enough is in line; nothing else would
+//! send it, since no clock interrupts a function. So what must not wait for a function that computes is [sent](send). Whether a response
+//! stands that was sent a moment before its function failed is the host's to decide, who sees both.
 
 use crate::single::Single;
 use alloc::boxed::Box;
@@ -17,14 +22,20 @@ pub trait Transport {
     fn wait(&mut self);
 }
 
+/// Bytes in line with which they go.
+const FULL: usize = 64 << 10;
+
 struct Channel {
     transport: Option<Box<dyn Transport>>,
     reader: frame::Reader,
-    scratch: Vec<u8>,
+    /// What is in line.
+    line: Vec<u8>,
+    /// What has just come. Here, since whoever looks for what comes would clear it each time.
+    came: [u8; 4096],
 }
 
 static CHANNEL: Single<Channel> =
-    Single::new(Channel { transport: None, reader: frame::Reader::new(), scratch: Vec::new() });
+    Single::new(Channel { transport: None, reader: frame::Reader::new(), line: Vec::new(), came: [0; 4096] });
 
 /// Says what the messages go over.
 pub(crate) fn set_up(transport: Box<dyn Transport>) {
@@ -38,6 +49,23 @@ impl Channel {
             None => crate::boot::halt(),
         }
     }
+
+    /// Takes what came for the reader; whether there was anything.
+    fn take(&mut self) -> bool {
+        let Self { transport: Some(transport), reader, came, .. } = self else { crate::boot::halt() };
+        let count = transport.receive(came);
+        reader.push(&came[..count]);
+        count > 0
+    }
+
+    fn flush(&mut self) {
+        if !self.line.is_empty() {
+            let mut line = core::mem::take(&mut self.line);
+            self.transport().send(&line);
+            line.clear();
+            self.line = line;
+        }
+    }
 }
 
 /// Whether it is in use right now.
@@ -45,14 +73,25 @@ pub(crate) fn is_busy() -> bool {
     CHANNEL.is_borrowed()
 }
 
-/// Sends a message.
+/// Puts a message in line.
+pub fn queue(message: &ToHost<'_>) {
+    let mut channel = CHANNEL.get();
+    frame::write(message, &mut channel.line);
+    if channel.line.len() >= FULL {
+        channel.flush();
+    }
+}
+
+/// Sends a message, and before it what is in line.
 pub fn send(message: &ToHost<'_>) {
     let mut channel = CHANNEL.get();
-    let mut bytes = core::mem::take(&mut channel.scratch);
-    bytes.clear();
-    frame::write(message, &mut bytes);
-    channel.transport().send(&bytes);
-    channel.scratch = bytes;
+    frame::write(message, &mut channel.line);
+    channel.flush();
+}
+
+/// Sends what is in line.
+pub fn flush() {
+    CHANNEL.get().flush();
 }
 
 /// Sends bytes that are no message, to a host that speaks another protocol.
@@ -97,7 +136,6 @@ fn decoded<T>(payload: &[u8], take: impl FnOnce(ToGuest<'_>) -> T) -> T {
 
 /// The payload of the next frame. It is a copy, since whoever takes it may use the channel.
 fn next() -> Option<Vec<u8>> {
-    let mut buffer = [0; 4096];
     let mut channel = CHANNEL.get();
     loop {
         match channel.reader.next_frame() {
@@ -108,16 +146,17 @@ fn next() -> Option<Vec<u8>> {
                 panic!("from the host: {error}");
             }
         }
-        let count = channel.transport().receive(&mut buffer);
-        if count == 0 {
+        // Whoever has sent what is in line may have the answer.
+        channel.flush();
+        if !channel.take() {
             return None;
         }
-        channel.reader.push(&buffer[..count]);
     }
 }
 
 /// Ends the machine. What was sent before arrives.
 pub fn end() -> ! {
+    flush();
     loop {
         match CHANNEL.get().transport.as_mut() {
             Some(transport) => transport.wait(),

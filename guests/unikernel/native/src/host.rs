@@ -19,8 +19,8 @@ impl Window {
         self.0 = self.0.saturating_add(bytes).min(WINDOW);
     }
 
-    /// Sends bytes of the answer; waits where the host has not passed on enough of them.
-    pub fn send(&mut self, bytes: &[u8]) {
+    /// Puts bytes of the answer in line; waits where the host has not passed on enough of them.
+    pub fn queue(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(MAX_CHUNK) {
             let length = piece.len() as u64;
             while self.0 < length {
@@ -31,7 +31,7 @@ impl Window {
                 self.open(credit);
             }
             self.0 -= length;
-            channel::send(&ToHost::Chunk(piece));
+            channel::queue(&ToHost::Chunk(piece));
         }
     }
 }

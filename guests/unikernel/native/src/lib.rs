@@ -126,7 +126,7 @@ fn call(window: &mut Window) -> Answer {
 fn send(answer: Answer, window: &mut Window) {
     let outcome = match &answer {
         Ok(text) => {
-            window.send(text.as_bytes());
+            window.queue(text.as_bytes());
             Outcome::Returned
         }
         Err(message) => Outcome::Trapped { trap: Trap::Wasm, message, backtrace: "" },

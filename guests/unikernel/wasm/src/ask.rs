@@ -150,7 +150,13 @@ pub(crate) fn window() -> u64 {
 }
 
 /// Sends bytes of answer, waiting for the host to take them.
-pub(crate) fn send_chunk(mut bytes: &[u8]) {
+pub(crate) fn send_chunk(bytes: &[u8]) {
+    queue_chunk(bytes);
+    channel::flush();
+}
+
+/// The same, with the last of them put in line.
+pub(crate) fn queue_chunk(mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let left = *WINDOW_LEFT.get();
         if left == 0 {
@@ -161,7 +167,7 @@ pub(crate) fn send_chunk(mut bytes: &[u8]) {
             continue;
         }
         let (now, later) = bytes.split_at(bytes.len().min(MAX_CHUNK).min(left as usize));
-        channel::send(&ToHost::Chunk(now));
+        channel::queue(&ToHost::Chunk(now));
         *WINDOW_LEFT.get() -= now.len() as u64;
         bytes = later;
     }

@@ -236,12 +236,12 @@ impl Body {
         }
     }
 
-    /// The head of the response was sent: what was held, and what comes, goes to the caller.
-    pub fn send_to_caller(&mut self) {
+    /// The head of the response is in line: what was held follows it, and what comes goes to the caller.
+    pub fn queue_for_caller(&mut self) {
         let To::Nobody(held) = core::mem::replace(&mut self.to, To::Caller) else { return };
-        ask::send_chunk(&held);
+        ask::queue_chunk(&held);
         if let Some(trailers) = &self.finished {
-            channel::send(&ToHost::Finished(borrowed(trailers)));
+            channel::queue(&ToHost::Finished(borrowed(trailers)));
         }
     }
 

@@ -132,7 +132,7 @@ impl Loaded {
                 let run = instance.get_typed_func::<(&str,), (String,)>(&mut *store, self.export)?;
                 let argument = String::from_utf8(source.read_all()?)?;
                 let (answer,) = run.call(&mut *store, (&argument,))?;
-                ask::send_chunk(answer.as_bytes());
+                ask::queue_chunk(answer.as_bytes());
                 Ok(Outcome::Returned)
             }
             (Request::Http { method, scheme, authority, path, headers }, Contract::Http) => {

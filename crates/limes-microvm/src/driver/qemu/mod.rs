@@ -1,4 +1,4 @@
-//! QEMU's machine `microvm`: by software where there is no KVM, with a virtio console as the channel.
+//! QEMU's machine `microvm`: by software where there is no KVM, with a port of a virtio console as the channel.
 
 mod control;
 
@@ -7,6 +7,7 @@ use super::process::{Executable, Folder, Place, Process};
 use super::watch::Created;
 use super::{Boot, Configured, Driver, Monitor, Phases, Purpose, Snapshot, Started, Template};
 use crate::channel::{Channel, Link};
+use crate::timer::SETTLED;
 use limes_core::{BoxFuture, Error, ErrorKind, Mode, Phase, Result, Vmm};
 use serde_json::json;
 use std::path::PathBuf;
@@ -19,6 +20,9 @@ use tokio::net::{UnixListener, UnixStream};
 const OLDEST: [u32; 2] = [7, 0];
 /// How long the process may take to connect.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How many times longer emulated code runs, and what comes first: that it is translated.
+const EMULATED: u32 = 20;
 
 /// Nothing but memory, a processor and the places for virtio devices.
 const MACHINE: &str = "microvm,pit=off,pic=off,rtc=off,isa-serial=off,acpi=off";
@@ -132,8 +136,9 @@ impl Images {
             command.arg("-initrd").arg(initrd);
         }
         command.args(["-chardev", &format!("socket,id=channel,path={CONSOLE}")]);
-        command.args(["-device", "virtio-serial-device,max_ports=1"]);
-        command.args(["-device", "virtconsole,chardev=channel"]);
+        // A console would throw away what is not read at once.
+        command.args(["-device", "virtio-serial-device,max_ports=2"]);
+        command.args(["-device", "virtserialport,nr=1,chardev=channel"]);
         if !matches!(start, Start::Free) {
             command.arg("-S");
             command.args(["-chardev", &format!("socket,id=qmp,path={QMP}")]);
@@ -239,6 +244,10 @@ impl Configured for Running {
 impl Monitor for Running {
     fn computed(&self) -> Option<Duration> {
         self.process.computed()
+    }
+
+    fn settles(&self) -> Duration {
+        if self.images.setup.kvm { SETTLED } else { SETTLED * EMULATED }
     }
 
     fn why(&mut self) -> String {

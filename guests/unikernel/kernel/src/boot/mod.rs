@@ -2,6 +2,7 @@
 
 #[cfg(feature = "card")]
 pub mod card;
+mod console;
 mod device;
 #[cfg(feature = "drive")]
 pub mod drive;

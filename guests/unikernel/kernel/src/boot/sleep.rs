@@ -15,9 +15,11 @@ use core::ops::Range;
 /// Times that a device is looked at before the machine sleeps: some hundred microseconds, in which most answers come.
 const LOOKS: u32 = 500;
 
-/// The shortest and the longest sleep, in ticks of the processor's own timer: nanoseconds, on every monitor there is.
+/// The shortest and the longest sleep, in ticks of the processor's own timer: nanoseconds, on every monitor there is. And the longest where no
+/// device ends it: a sleep costs a hundred microseconds of computing, and an answer waits until it is over.
 const NAP: u32 = 1_000_000;
 const NIGHT: u32 = 1_000_000_000;
+const DOZE: u32 = 10_000_000;
 
 /// The processor's own interrupt controller, and the devices'.
 const LOCAL: usize = 0xfee0_0000;
@@ -39,14 +41,16 @@ static IS_SET_UP: Single<bool> = Single::new(false);
 /// What waits for a device.
 pub(super) struct Sleeper {
     looks: u32,
-    /// How long the next sleep is at most.
+    /// How long the next sleep is at most, and how long any is.
     ticks: u32,
-    can_sleep: bool,
+    longest: u32,
 }
 
 impl Sleeper {
     pub fn new() -> Self {
-        Self { looks: 0, ticks: NAP, can_sleep: !machine::is_qemu() || is_emulated() }
+        // On QEMU with KVM, devices were seen not to wake a processor that sleeps.
+        let is_woken = !machine::is_qemu() || is_emulated();
+        Self { looks: 0, ticks: NAP, longest: if is_woken { NIGHT } else { DOZE } }
     }
 
     /// There was something: what comes next is looked for anew.
@@ -58,7 +62,7 @@ impl Sleeper {
     pub fn is_tired(&mut self) -> bool {
         core::hint::spin_loop();
         self.looks = self.looks.saturating_add(1);
-        self.can_sleep && self.looks > LOOKS
+        self.looks > LOOKS
     }
 
     /// Sleeps until a device interrupts, or it is time to look without that.
@@ -67,13 +71,13 @@ impl Sleeper {
             set_up();
         }
         set(LOCAL + TIMER_COUNT, self.ticks);
-        self.ticks = self.ticks.saturating_mul(2).min(NIGHT);
+        self.ticks = self.ticks.saturating_mul(2).min(self.longest);
         // SAFETY: ring 0 changes nothing that this program sees.
         unsafe { boot_sleep() }
     }
 }
 
-/// Whether QEMU runs the processor by software. With KVM its devices were seen not to wake a processor that sleeps.
+/// Whether QEMU runs the processor by software.
 fn is_emulated() -> bool {
     /// Where monitors name themselves, and the name there, in the order of the registers.
     const LEAF: u32 = 0x4000_0000;

@@ -1,15 +1,14 @@
-//! The channel over virtio: vsock on Firecracker (see `vsock`), the console on QEMU.
+//! The channel over virtio: vsock on Firecracker (see `vsock`), a port of the console on QEMU (see `console`).
 
+use super::console::Console;
 use super::device::Device;
 use super::machine;
-use super::sleep::Sleeper;
 use super::vsock::Vsock;
 use crate::channel::Transport;
 use alloc::alloc::{alloc_zeroed, dealloc};
 use alloc::boxed::Box;
 use core::alloc::Layout;
 use core::ptr::NonNull;
-use virtio_drivers::device::console::VirtIOConsole;
 use virtio_drivers::transport::DeviceType;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
 use virtio_drivers::{BufferDirection, Hal, PhysAddr};
@@ -39,9 +38,8 @@ pub(super) fn find() -> Box<dyn Transport> {
     if let Some(vsock) = first(DeviceType::Socket).and_then(|device| Vsock::open(device).ok()) {
         return Box::new(vsock);
     }
-    let console = first(DeviceType::Console).and_then(|device| VirtIOConsole::new(device).ok());
-    match console {
-        Some(device) => Box::new(Console { device, sleeper: Sleeper::new() }),
+    match first(DeviceType::Console).and_then(|device| Console::open(device).ok()) {
+        Some(console) => Box::new(console),
         None => Box::new(Nobody),
     }
 }
@@ -100,41 +98,4 @@ unsafe impl Hal for Identity {
     }
 
     unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}
-}
-
-struct Console {
-    device: VirtIOConsole<Identity, Device>,
-    sleeper: Sleeper,
-}
-
-impl Transport for Console {
-    fn send(&mut self, bytes: &[u8]) {
-        for piece in bytes.chunks(4096) {
-            if self.device.send_bytes(piece).is_err() {
-                super::halt();
-            }
-        }
-    }
-
-    fn receive(&mut self, into: &mut [u8]) -> usize {
-        let mut count = 0;
-        while let Some(slot) = into.get_mut(count) {
-            match self.device.recv(true) {
-                Ok(Some(byte)) => *slot = byte,
-                _ => break,
-            }
-            count += 1;
-        }
-        if count > 0 {
-            self.sleeper.wake();
-        }
-        count
-    }
-
-    fn wait(&mut self) {
-        // Only what comes after the acknowledgement raises the device's line again.
-        if self.sleeper.is_tired() && self.device.ack_interrupt() == Ok(false) {
-            self.sleeper.sleep();
-        }
-    }
 }

@@ -306,14 +306,15 @@ impl types::HostResponseOutparam for Host {
             }
         };
         let headers = borrowed(&response.headers.entries);
-        channel::send(&ToHost::Head(Ok(Head { status: response.status, headers })));
+        channel::queue(&ToHost::Head(Ok(Head { status: response.status, headers })));
         match response.body {
             Some(body) => {
-                body.get().send_to_caller();
+                body.get().queue_for_caller();
                 self.response = Some(body);
             }
-            None => channel::send(&ToHost::Finished(Default::default())),
+            None => channel::queue(&ToHost::Finished(Default::default())),
         }
+        channel::flush();
         Ok(())
     }
 
