@@ -54,7 +54,6 @@ impl Vectors {
     const MXCSR: usize = 24 / 4;
     /// Which of the states are in the area; the others are as after a reset.
     const PRESENT: usize = 512 / 4;
-    const ALL: u32 = XCR0 as u32;
 
     fn boot() -> Self {
         let mut words = vec![0; Self::WORDS];
@@ -68,7 +67,7 @@ impl Vectors {
 impl From<&kvm_xsave> for Vectors {
     fn from(area: &kvm_xsave) -> Self {
         let mut words = area.region[..Self::WORDS].to_vec();
-        words[Self::PRESENT] &= Self::ALL;
+        words[Self::PRESENT] &= XCR0 as u32;
         words[Self::PRESENT + 1] = 0;
         Self(words)
     }

@@ -80,6 +80,15 @@ fn run(worker: &Worker) -> Event {
     worker.wait().unwrap()
 }
 
+/// Runs until it waits, and resets it, so many times; each time the guest must find `what` as it was loaded.
+fn run_and_reset(worker: &mut Worker, times: usize, what: &str) {
+    for _ in 0..times {
+        assert!(matches!(run(worker), Event::Waiting), "{what} was not what was loaded");
+        worker.reset().unwrap();
+        assert!(matches!(worker.wait().unwrap(), Event::Reset));
+    }
+}
+
 fn proc(worker: &Worker, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{}/{name}", worker.pid()))
 }
@@ -167,11 +176,7 @@ fn writes() -> Vec<u8> {
 fn a_machine_that_is_reset_finds_its_memory_as_it_was_loaded() {
     // A second run without a reset finds 0x13, or what was written behind the image, and stops.
     let Some(mut worker) = loaded(&image(&writes())) else { return };
-    for _ in 0..20 {
-        assert!(matches!(run(&worker), Event::Waiting), "memory was not what was loaded");
-        worker.reset().unwrap();
-        assert!(matches!(worker.wait().unwrap(), Event::Reset));
-    }
+    run_and_reset(&mut worker, 20, "memory");
     assert!(matches!(run(&worker), Event::Waiting));
     assert!(matches!(run(&worker), Event::Stopped(_)), "it goes on where it was");
 }
@@ -185,11 +190,7 @@ fn a_machine_that_wrote_a_lot_is_reset_all_the_same() {
     code.extend(wait());
     code.extend([0x0f, 0x0b]);
     let Some(mut worker) = loaded(&image(&code)) else { return };
-    for _ in 0..3 {
-        assert!(matches!(run(&worker), Event::Waiting), "memory was not what was loaded");
-        worker.reset().unwrap();
-        assert!(matches!(worker.wait().unwrap(), Event::Reset));
-    }
+    run_and_reset(&mut worker, 3, "memory");
 }
 
 #[test]
@@ -239,9 +240,5 @@ fn the_upper_halves_of_vectors_do_not_outlive_a_reset() {
     code.extend(wait());
     code.extend([0x0f, 0x0b]);
     let Some(mut worker) = loaded(&image(&code)) else { return };
-    for _ in 0..3 {
-        assert!(matches!(run(&worker), Event::Waiting), "a vector was not what was loaded");
-        worker.reset().unwrap();
-        assert!(matches!(worker.wait().unwrap(), Event::Reset));
-    }
+    run_and_reset(&mut worker, 3, "a vector");
 }

@@ -227,8 +227,7 @@ impl WasmSandbox {
         let Some((component, timing)) = compile::baseline(fast.engine.target(), source) else {
             return Ok(None);
         };
-        let (contract, export) = (source.contract(), source.export().to_owned());
-        let loaded = Loaded { component, code: None, contract, export, timing };
+        let loaded = Loaded::new(source, component, None, timing);
         let function = TieredFunction::new(fast.link(loaded, terms.clone())?);
         let (compiler, environment) = (self.compiler.clone(), environment.clone());
         let (source, terms) = (source.clone(), terms.clone());

@@ -174,9 +174,9 @@ impl Cache {
         Entry::open(self.directory.read(&key.to_string())?, &self.mac_key, key)
     }
 
-    /// Marks the entry of `key` as used now, where it is.
-    pub(super) fn touch(&self, key: &EntryKey) {
-        let _ = self.directory.read(&key.to_string()).and_then(|file| file.set_modified(SystemTime::now()));
+    /// Marks a file as used now, if it is there.
+    pub(super) fn touch(&self, name: &str) {
+        let _ = self.directory.read(name).and_then(|file| file.set_modified(SystemTime::now()));
     }
 
     fn mark_used(&self, entry: &Entry) {
@@ -251,7 +251,7 @@ impl Cache {
     /// Keeps what was compiled since [`functions`](Self::functions), and makes room for it.
     pub(super) fn keep_functions(&self, functions: &FunctionCache) {
         for name in functions.used() {
-            let _ = self.directory.read(name).and_then(|file| file.set_modified(SystemTime::now()));
+            self.touch(name);
         }
         let fresh = functions.take_fresh();
         if fresh.is_empty() {

@@ -32,6 +32,45 @@ pub(super) struct About {
     pub code: Option<Digest>,
 }
 
+/// Machine code as the engine loads it.
+pub(super) trait Code: Sized {
+    /// From the file at `path`.
+    ///
+    /// # Safety
+    /// It begins with what Wasmtime compiled, and that does not change as long as the result is there.
+    unsafe fn map(engine: &Engine, path: &str) -> wasmtime::Result<Self>;
+
+    /// From memory.
+    ///
+    /// # Safety
+    /// `artifact` is what Wasmtime compiled.
+    unsafe fn copy(engine: &Engine, artifact: &[u8]) -> wasmtime::Result<Self>;
+}
+
+impl Code for Component {
+    unsafe fn map(engine: &Engine, path: &str) -> wasmtime::Result<Self> {
+        // SAFETY: the caller's promise.
+        unsafe { Self::deserialize_file(engine, path) }
+    }
+
+    unsafe fn copy(engine: &Engine, artifact: &[u8]) -> wasmtime::Result<Self> {
+        // SAFETY: the caller's promise.
+        unsafe { Self::deserialize(engine, artifact) }
+    }
+}
+
+impl Code for Module {
+    unsafe fn map(engine: &Engine, path: &str) -> wasmtime::Result<Self> {
+        // SAFETY: the caller's promise.
+        unsafe { Self::deserialize_file(engine, path) }
+    }
+
+    unsafe fn copy(engine: &Engine, artifact: &[u8]) -> wasmtime::Result<Self> {
+        // SAFETY: the caller's promise.
+        unsafe { Self::deserialize(engine, artifact) }
+    }
+}
+
 /// An entry whose authentication code has been checked.
 pub(super) struct Entry {
     file: File,
@@ -118,38 +157,20 @@ impl Entry {
         Ok(Self { file, artifact, about: About { contract, export, code } })
     }
 
-    /// The component's code, mapped from the file where that is possible, and copied otherwise.
-    pub fn map_component(&self, engine: &Engine) -> wasmtime::Result<Component> {
-        // SAFETY of both: `map` says what they are given.
-        self.map(
-            |path| unsafe { Component::deserialize_file(engine, path) },
-            |artifact| unsafe { Component::deserialize(engine, artifact) },
-        )
-    }
-
-    /// The core module's code, in the same way.
-    pub fn map_module(&self, engine: &Engine) -> wasmtime::Result<Module> {
-        // SAFETY of both: `map` says what they are given.
-        self.map(
-            |path| unsafe { Module::deserialize_file(engine, path) },
-            |artifact| unsafe { Module::deserialize(engine, artifact) },
-        )
-    }
-
-    /// Gives `file` the name of a file whose authentication code shows that a holder of this directory's key stored there what Wasmtime
-    /// compiled; the key is this user's alone, as is the directory, and files in it are replaced but never written to. The file holds more
-    /// than the artifact, behind it: ELF is read by its header, which does not reach there. `memory` is given the artifact, read from it.
-    fn map<T>(
-        &self,
-        file: impl Fn(&str) -> wasmtime::Result<T>,
-        memory: impl Fn(&[u8]) -> wasmtime::Result<T>,
-    ) -> wasmtime::Result<T> {
+    /// The code, mapped from the file where that is possible, and copied otherwise.
+    pub fn map<T: Code>(&self, engine: &Engine) -> wasmtime::Result<T> {
         // By descriptor, so that it is the file that was checked even if another has taken its name.
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        file(&path).or_else(|error| {
+        // SAFETY: the authentication code shows that a holder of this directory's key stored what Wasmtime compiled;
+        // the key is this user's alone, as is the directory, and files in it are replaced but never written to.
+        // The file holds more than the artifact, behind it: ELF is read by its header, which does not reach there.
+        let mapped = unsafe { T::map(engine, &path) };
+        mapped.or_else(|error| {
             // No /proc, or a file system that must not hold code.
-            tracing::debug!(error = format!("{error:#}"), "cannot map a compiled component; copying it");
-            memory(&self.read()?)
+            tracing::debug!(error = format!("{error:#}"), "cannot map compiled code; copying it");
+            let artifact = self.read()?;
+            // SAFETY: as above.
+            unsafe { T::copy(engine, &artifact) }
         })
     }
 

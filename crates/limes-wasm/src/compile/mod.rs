@@ -13,14 +13,14 @@ mod split;
 mod split_tests;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use cache::{Cache, CacheInfo};
 pub use target::Target;
 
 use crate::component::{self, Digest};
 use crate::fuse::fuse;
-use entry::About;
+use entry::{About, Code};
 use key::EntryKey;
 use limes_core::{CacheOutcome, Contract, Error, ErrorKind, Result, Timing};
 use parking_lot::Mutex;
@@ -54,6 +54,18 @@ pub struct Loaded {
     pub timing: Timing,
 }
 
+impl Loaded {
+    pub(crate) fn new(
+        source: &component::Component,
+        component: Component,
+        code: Option<Arc<Module>>,
+        timing: Timing,
+    ) -> Self {
+        let (contract, export) = (source.contract(), source.export().to_owned());
+        Self { component, code, contract, export, timing }
+    }
+}
+
 impl CompileService {
     /// A service that keeps its results in `cache`, or compiles in memory each time when there is none.
     pub fn new(cache: Option<Cache>) -> Self {
@@ -84,19 +96,13 @@ impl CompileService {
     /// # Errors
     /// [`BadComponent`](ErrorKind::BadComponent) when it does not compile.
     pub fn component(&self, target: &Target, component: &component::Component) -> Result<Loaded> {
-        let loaded = |made, timing| Loaded {
-            component: made,
-            code: None,
-            contract: component.contract(),
-            export: component.export().to_owned(),
-            timing,
-        };
         let engine = target.engine();
         let Some(cache) = &self.cache else {
             let start = Instant::now();
             let compile = |bytes: &[u8]| Component::from_binary(engine, bytes);
             let compiled = fused_or_not(component, compile).map_err(uncompilable)?;
-            return Ok(loaded(compiled, Timing { compile: nanos(start), ..Timing::default() }));
+            let timing = Timing { compile: nanos(start), ..Timing::default() };
+            return Ok(Loaded::new(component, compiled, None, timing));
         };
         let start = Instant::now();
         let key = EntryKey::of(engine, component.digest());
@@ -109,14 +115,10 @@ impl CompileService {
             }
             let (artifact, compile) = whole(target, Some(cache), component)?;
             let start = Instant::now();
-            let stored = cache.put(&key, &artifact, &about(component));
-            let mapped = stored.and_then(|entry| entry.map_component(engine).ok());
-            let compiled = match mapped {
-                Some(compiled) => compiled,
-                None => from_memory(engine, &artifact).map_err(unloadable)?,
-            };
-            let cache = CacheOutcome::Miss;
-            Ok(loaded(compiled, Timing { compile, load: nanos(start), cache, ..Timing::default() }))
+            let compiled = keep(cache, engine, &key, &artifact, &about(component)).map_err(unloadable)?;
+            let timing =
+                Timing { compile, load: nanos(start), cache: CacheOutcome::Miss, ..Timing::default() };
+            Ok(Loaded::new(component, compiled, None, timing))
         })
     }
 
@@ -175,21 +177,38 @@ impl CompileService {
 
 /// What the cache has under `key`, with the code that goes with it.
 fn hit(cache: &Cache, target: &Target, key: &EntryKey, start: Instant) -> Option<Loaded> {
-    let entry = cache.get(key)?;
-    let code = match entry.about.code {
+    let (component, About { contract, export, code }) = find(cache, target.engine(), key)?;
+    let code = match code {
         Some(digest) => Some(split::cached(cache, target, digest)?),
         None => None,
     };
-    match entry.map_component(target.engine()) {
-        Ok(component) => {
-            let About { contract, export, .. } = entry.about;
-            let timing = Timing { load: nanos(start), cache: CacheOutcome::Hit, ..Timing::default() };
-            Some(Loaded { component, code, contract: contract?, export, timing })
-        }
+    let timing = Timing { load: nanos(start), cache: CacheOutcome::Hit, ..Timing::default() };
+    Some(Loaded { component, code, contract: contract?, export, timing })
+}
+
+/// What the cache has under `key`, loaded; what the engine does not take is discarded.
+fn find<T: Code>(cache: &Cache, engine: &Engine, key: &EntryKey) -> Option<(T, About)> {
+    let entry = cache.get(key)?;
+    match entry.map(engine) {
+        Ok(code) => Some((code, entry.about)),
         Err(error) => {
             cache.discard(key, &format!("the engine does not take it: {error:#}"));
             None
         }
+    }
+}
+
+/// Keeps what `engine` has just compiled, and loads it: from the cache, or from memory where that cannot keep it.
+fn keep<T: Code>(
+    cache: &Cache,
+    engine: &Engine,
+    key: &EntryKey,
+    artifact: &[u8],
+    about: &About,
+) -> wasmtime::Result<T> {
+    match cache.put(key, artifact, about).and_then(|entry| entry.map(engine).ok()) {
+        Some(code) => Ok(code),
+        None => from_memory(engine, artifact),
     }
 }
 
@@ -254,9 +273,9 @@ pub(crate) fn baseline(target: &Target, component: &component::Component) -> Opt
     }
 }
 
-fn from_memory(engine: &Engine, artifact: &[u8]) -> wasmtime::Result<Component> {
+fn from_memory<T: Code>(engine: &Engine, artifact: &[u8]) -> wasmtime::Result<T> {
     // SAFETY: `artifact` is what this very engine has just compiled; it has not left this process.
-    unsafe { Component::deserialize(engine, artifact) }
+    unsafe { T::copy(engine, artifact) }
 }
 
 fn unloadable(error: wasmtime::Error) -> Error {

@@ -2,7 +2,7 @@
 
 use super::entry::About;
 use super::key::EntryKey;
-use super::{Cache, CompileService, Loaded, Target, about, functions, nanos, precompile};
+use super::{Cache, CompileService, Loaded, Target, about, find, functions, keep, nanos, precompile};
 use crate::component::{self, Digest};
 use crate::fuse::{Split, split};
 use limes_core::{CacheOutcome, Timing};
@@ -48,19 +48,9 @@ impl CompileService {
         compile += nanos(begun);
         let begun = Instant::now();
         let about = About { code: Some(digest), ..about(component) };
-        let mapped =
-            cache.put(key, &artifact, &about).and_then(|entry| entry.map_component(target.engine()).ok());
-        let made = match mapped {
-            Some(made) => made,
-            None => super::from_memory(target.engine(), &artifact)?,
-        };
-        Ok(Loaded {
-            component: made,
-            code: Some(code),
-            contract: component.contract(),
-            export: component.export().to_owned(),
-            timing: Timing { compile, load: nanos(begun), cache: CacheOutcome::Miss, ..Timing::default() },
-        })
+        let made = keep(cache, target.engine(), key, &artifact, &about)?;
+        let timing = Timing { compile, load: nanos(begun), cache: CacheOutcome::Miss, ..Timing::default() };
+        Ok(Loaded::new(component, made, Some(code), timing))
     }
 
     /// The code with this digest, and how long it took to compile: 0 where the cache had it.
@@ -78,12 +68,7 @@ impl CompileService {
             }
             let compile = |engine: &Engine| engine.precompile_module(module);
             let (artifact, took) = precompile(target, Some(cache), module, compile)?;
-            let stored = cache.put(&key, &artifact, &About::default());
-            let code = match stored.and_then(|entry| entry.map_module(target.engine()).ok()) {
-                Some(code) => code,
-                // SAFETY: this is what this very engine has just compiled; it has not left this process.
-                None => unsafe { Module::deserialize(target.engine(), &artifact)? },
-            };
+            let code = keep(cache, target.engine(), &key, &artifact, &About::default())?;
             Ok((target.share(key, code), took))
         })
     }
@@ -96,14 +81,9 @@ pub(super) fn cached(cache: &Cache, target: &Target, digest: Digest) -> Option<A
 
 fn known(cache: &Cache, target: &Target, key: &EntryKey) -> Option<Arc<Module>> {
     if let Some(code) = target.shared(key) {
-        cache.touch(key);
+        cache.touch(&key.to_string());
         return Some(code);
     }
-    match cache.get(key)?.map_module(target.engine()) {
-        Ok(code) => Some(target.share(*key, code)),
-        Err(error) => {
-            cache.discard(key, &format!("the engine does not take it: {error:#}"));
-            None
-        }
-    }
+    let (code, _) = find(cache, target.engine(), key)?;
+    Some(target.share(*key, code))
 }

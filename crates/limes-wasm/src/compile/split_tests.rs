@@ -1,42 +1,13 @@
 use super::tests::Bench;
 use super::*;
-use crate::fuse::CODE;
+use crate::fuse::tests::linked_text;
 use std::path::PathBuf;
-use wasmtime::Store;
-use wasmtime::component::Linker;
 
 /// A large component of two linked modules. `answer` is in its data alone, and its length in a variable.
 fn large(answer: &str) -> component::Component {
-    let (length, padding) = (answer.len(), "x".repeat(functions::WORTHWHILE));
-    let wat = format!(
-        r#"(component
-            (core module $main
-                (type $text (func (param i32 i32) (result i32)))
-                (memory (export "memory") 32)
-                (table (export "table") 4 funcref)
-                (global (export "length") (mut i32) (i32.const {length}))
-                (data (i32.const 64) "{answer}")
-                (data (i32.const 65536) "{padding}")
-                (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
-                (func (export "call") (param i32 i32) (result i32)
-                    (call_indirect (type $text) (local.get 0) (local.get 1) (i32.const 0))))
-            (core module $lib
-                (import "env" "memory" (memory 1))
-                (import "env" "table" (table 0 funcref))
-                (import "env" "length" (global $length (mut i32)))
-                (elem (i32.const 0) func $run)
-                (func $run (param i32 i32) (result i32)
-                    (i32.store (i32.const 0) (i32.const 64))
-                    (i32.store (i32.const 4) (global.get $length))
-                    (i32.const 0)))
-            (core instance $main (instantiate $main))
-            (core instance $lib (instantiate $lib (with "env" (instance $main))))
-            (func $run (param "args" string) (result string)
-                (canon lift (core func $main "call") (memory $main "memory") (realloc (func $main "realloc"))))
-            (instance $i (export "run" (func $run)))
-            (export "component:run/run" (instance $i)))"#
-    );
-    component::read(wat.as_bytes()).unwrap()
+    let padding =
+        format!(r#"(core module (memory 32) (data (i32.const 0) "{}"))"#, "x".repeat(functions::WORTHWHILE));
+    component::read(linked_text(answer, &padding).as_bytes()).unwrap()
 }
 
 fn load(bench: &Bench, answer: &str) -> Loaded {
@@ -46,16 +17,7 @@ fn load(bench: &Bench, answer: &str) -> Loaded {
 }
 
 fn call(engine: &Engine, loaded: &Loaded) -> String {
-    let mut linker = Linker::new(engine);
-    if let Some(code) = &loaded.code {
-        linker.root().module(CODE, code).unwrap();
-    }
-    let mut store = Store::new(engine, ());
-    let instance = linker.instantiate(&mut store, &loaded.component).unwrap();
-    let interface = instance.get_export_index(&mut store, None, "component:run/run").unwrap();
-    let run = instance.get_export_index(&mut store, Some(&interface), "run").unwrap();
-    let run = instance.get_typed_func::<(&str,), (String,)>(&mut store, run).unwrap();
-    run.call(&mut store, ("",)).unwrap().0
+    super::tests::call(engine, &loaded.component, loaded.code.as_deref())
 }
 
 /// The entry that is not the one of any of these components: their code's.
@@ -111,7 +73,7 @@ fn the_artifact_of_a_component_in_parts_is_whole() {
     let bench = Bench::new();
     drop(load(&bench, "first"));
     let (artifact, _) = bench.service.artifact(&bench.target, &large("first")).unwrap();
-    let component = from_memory(bench.target.engine(), &artifact).unwrap();
+    let component: Component = from_memory(bench.target.engine(), &artifact).unwrap();
     assert_eq!(component.component_type().imports(bench.target.engine()).count(), 0);
     assert!(bench.service.cached_artifact(&bench.target, large("first").digest()).is_none());
     assert_eq!(load(&bench, "first").timing.cache, CacheOutcome::Hit, "the parts are still there");

@@ -1,4 +1,5 @@
 use super::*;
+use crate::fuse::CODE;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -39,9 +40,14 @@ pub(super) fn answering(answer: &str) -> component::Component {
     component::read(wat.as_bytes()).unwrap()
 }
 
-fn call(engine: &Engine, component: &Component) -> String {
+/// What a component answers; one in two parts with its code.
+pub(crate) fn call(engine: &Engine, component: &Component, code: Option<&Module>) -> String {
+    let mut linker = Linker::new(engine);
+    if let Some(code) = code {
+        linker.root().module(CODE, code).unwrap();
+    }
     let mut store = Store::new(engine, ());
-    let instance = Linker::new(engine).instantiate(&mut store, component).unwrap();
+    let instance = linker.instantiate(&mut store, component).unwrap();
     let interface = instance.get_export_index(&mut store, None, "component:run/run").unwrap();
     let run = instance.get_export_index(&mut store, Some(&interface), "run").unwrap();
     let run = instance.get_typed_func::<(&str,), (String,)>(&mut store, run).unwrap();
@@ -80,7 +86,7 @@ impl Bench {
     pub fn outcome(&self, component: &component::Component, answer: &str) -> CacheOutcome {
         let Loaded { component: compiled, timing, .. } =
             self.service.component(&self.target, component).unwrap();
-        assert_eq!(call(self.target.engine(), &compiled), answer);
+        assert_eq!(call(self.target.engine(), &compiled, None), answer);
         assert_eq!(timing.compile == 0, timing.cache == CacheOutcome::Hit, "{timing:?}");
         assert!(timing.load > 0);
         timing.cache
@@ -121,7 +127,7 @@ fn what_was_compiled_once_is_found_by_component_by_input_and_by_digest() {
     let cached = bench.service.cached(&bench.target, hello.digest()).expect("stored");
     assert_eq!((cached.contract, cached.export.as_str()), (Contract::Run, "component:run/run"));
     assert_eq!(cached.timing.cache, CacheOutcome::Hit);
-    assert_eq!(call(bench.target.engine(), &cached.component), "hello");
+    assert_eq!(call(bench.target.engine(), &cached.component, None), "hello");
 
     // The binary is another input than the text it was made from.
     assert!(bench.service.cached(&bench.target, Digest::of(hello.bytes())).is_none());
@@ -136,7 +142,7 @@ fn another_process_finds_what_this_one_stored() {
     let other = CompileService::new(Some(Cache::open(&bench.dir, PLENTY).unwrap()));
     let fresh = target();
     let loaded = other.cached(&fresh, hello.digest()).expect("stored");
-    assert_eq!(call(fresh.engine(), &loaded.component), "hello");
+    assert_eq!(call(fresh.engine(), &loaded.component, None), "hello");
 }
 
 #[test]
@@ -162,7 +168,7 @@ fn without_a_cache_every_load_compiles_and_nothing_is_written() {
     let (target, hello) = (target(), answering("hello"));
     for _ in 0..2 {
         let Loaded { component: compiled, timing, .. } = service.component(&target, &hello).unwrap();
-        assert_eq!(call(target.engine(), &compiled), "hello");
+        assert_eq!(call(target.engine(), &compiled, None), "hello");
         assert!(timing.compile > 0 && timing.cache == CacheOutcome::Unused);
     }
 }
@@ -178,7 +184,7 @@ fn the_artifact_is_what_the_engine_takes() {
     assert!(compiled == stored);
     // SAFETY: the service has just compiled it.
     let component = unsafe { Component::deserialize(bench.target.engine(), stored) }.unwrap();
-    assert_eq!(call(bench.target.engine(), &component), "hello");
+    assert_eq!(call(bench.target.engine(), &component, None), "hello");
     assert_eq!(bench.outcome(&hello, "hello"), CacheOutcome::Hit);
     let (uncached, _) = CompileService::new(None).artifact(&bench.target, &hello).unwrap();
     assert_eq!(uncached.len(), compiled.len());
@@ -411,7 +417,7 @@ fn two_services_on_one_directory_agree_from_the_first_moment() {
                 let target = target();
                 for answer in ["shared".to_owned(), format!("own {n}")] {
                     let compiled = service.component(&target, &answering(&answer)).unwrap().component;
-                    assert_eq!(call(target.engine(), &compiled), answer);
+                    assert_eq!(call(target.engine(), &compiled, None), answer);
                 }
             });
         }
@@ -502,7 +508,7 @@ fn verify_discards_the_bad_and_clear_frees_the_rest() {
     let in_use = bench.service.cached(&bench.target, answering("answer 1").digest()).unwrap();
     assert_eq!(bench.cache().clear().unwrap(), info.bytes);
     assert_eq!(bench.cache().info().unwrap().entries, 0);
-    assert_eq!(call(bench.target.engine(), &in_use.component), "answer 1", "what is loaded goes on");
+    assert_eq!(call(bench.target.engine(), &in_use.component, None), "answer 1", "what is loaded goes on");
     assert_eq!(bench.outcome(&answering("answer 1"), "answer 1"), CacheOutcome::Miss);
 }
 

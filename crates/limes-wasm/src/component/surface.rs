@@ -50,40 +50,37 @@ impl Surface {
     }
 
     fn walk(&mut self, component: &[u8]) -> wasmparser::Result<()> {
-        let (mut depth, mut components) = (0_usize, Vec::new());
+        // What is open here, the outermost component aside: whether it is a component, or a module.
+        let mut open = Vec::new();
         let (mut memories, mut instances) = (0, 0);
         for payload in Parser::new(0).parse_all(component) {
             match payload? {
                 Payload::ModuleSection { unchecked_range, .. } => {
                     self.core_modules.push(unchecked_range.len());
-                    depth += 1;
+                    open.push(false);
                 }
-                Payload::ComponentSection { .. } => {
-                    depth += 1;
-                    components.push(depth);
-                }
+                Payload::ComponentSection { .. } => open.push(true),
                 Payload::End(_) => {
-                    components.pop_if(|component| *component == depth);
-                    depth = depth.saturating_sub(1);
+                    open.pop();
                 }
                 Payload::MemorySection(section) => {
                     memories += section.count();
-                    self.has_several_memories |= !components.is_empty();
+                    self.has_several_memories |= open.contains(&true);
                 }
                 Payload::InstanceSection(section) => {
                     for instance in section {
                         instances += usize::from(matches!(instance?, Instance::Instantiate { .. }));
                     }
-                    self.has_several_memories |= !components.is_empty();
+                    self.has_several_memories |= open.contains(&true);
                 }
-                Payload::ComponentImportSection(section) if depth == 0 => {
+                Payload::ComponentImportSection(section) if open.is_empty() => {
                     for import in section {
                         let name = import?.name.name;
                         let item = self.types.as_ref().component_item_for_import(name).map(|item| item.ty);
                         self.imports.extend(item.map(|ty| External { name: name.to_owned(), ty }));
                     }
                 }
-                Payload::ComponentExportSection(section) if depth == 0 => {
+                Payload::ComponentExportSection(section) if open.is_empty() => {
                     for export in section {
                         let name = export?.name.name;
                         let item = self.types.as_ref().component_item_for_export(name).map(|item| item.ty);

@@ -1,5 +1,7 @@
 //! The type of a core module, as a component that imports it has to say it.
 
+use super::parse::Kind;
+use std::collections::HashMap;
 use wasm_encoder::ModuleType;
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasmparser::{ExternalKind, Parser, Payload, TypeRef};
@@ -65,31 +67,15 @@ pub(super) fn of(module: &[u8]) -> Option<ModuleType> {
 
 /// Everything of a module that can be exported.
 #[derive(Default)]
-struct Defined([Vec<TypeRef>; 5]);
+struct Defined(HashMap<Kind, Vec<TypeRef>>);
 
 impl Defined {
     fn push(&mut self, ty: TypeRef) -> Option<()> {
-        let space = match ty {
-            TypeRef::Func(_) => 0,
-            TypeRef::Table(_) => 1,
-            TypeRef::Memory(_) => 2,
-            TypeRef::Global(_) => 3,
-            TypeRef::Tag(_) => 4,
-            TypeRef::FuncExact(_) => return None,
-        };
-        self.0[space].push(ty);
+        self.0.entry(Kind::of_import(&ty)?).or_default().push(ty);
         Some(())
     }
 
     fn get(&self, kind: ExternalKind, index: u32) -> Option<TypeRef> {
-        let space = match kind {
-            ExternalKind::Func => 0,
-            ExternalKind::Table => 1,
-            ExternalKind::Memory => 2,
-            ExternalKind::Global => 3,
-            ExternalKind::Tag => 4,
-            ExternalKind::FuncExact => return None,
-        };
-        self.0[space].get(index as usize).copied()
+        self.0.get(&Kind::of(kind)?)?.get(index as usize).copied()
     }
 }

@@ -17,7 +17,7 @@ mod plan;
 mod remap;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use parse::Parsed;
 use plan::Plan;

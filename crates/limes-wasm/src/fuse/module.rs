@@ -229,7 +229,7 @@ impl Sections {
                             Some(state) if state.holds(instance, index) => {
                                 let value = map.constant(&global.init_expr)?;
                                 let ty = map.global_type(global.ty).ok()?;
-                                self.globals.global(ty, &state.variable(global.ty, value));
+                                self.globals.global(ty, &state.variable(ty, value));
                             }
                             _ => map.parse_global(&mut self.globals, global).ok()?,
                         }

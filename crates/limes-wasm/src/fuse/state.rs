@@ -77,13 +77,8 @@ impl State {
     }
 
     /// A variable that begins with `value`; what it begins with where that is a constant of this module.
-    pub fn variable(&mut self, ty: wasmparser::GlobalType, value: Constant) -> ConstExpr {
-        let val_type = if ty.content_type == ValType::I64 {
-            wasm_encoder::ValType::I64
-        } else {
-            wasm_encoder::ValType::I32
-        };
-        let ty = GlobalType { val_type, mutable: false, shared: ty.shared };
+    pub fn variable(&mut self, ty: GlobalType, value: Constant) -> ConstExpr {
+        let ty = GlobalType { mutable: false, ..ty };
         self.constants.global(ty, &value.expression());
         self.types.push(ty);
         ConstExpr::global_get(self.constants.len() - 1)

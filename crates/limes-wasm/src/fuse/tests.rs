@@ -1,7 +1,7 @@
-use super::{CODE, fuse, split};
-use crate::component;
-use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Engine, Module, Store};
+use super::{fuse, split};
+use crate::{compile, component};
+use wasmtime::component::Component;
+use wasmtime::{Config, Engine, Module};
 
 /// Two libraries that share one memory and one table, as tool chains link them: `main` calls through the table what `lib` puts there
 /// where a global says. `extra` is put before the last line.
@@ -11,11 +11,12 @@ fn linked(extra: &str) -> Vec<u8> {
 
 /// The same with another answer. Its length is six more than what a variable begins with.
 fn answering(answer: &str, extra: &str) -> Vec<u8> {
-    component::read(text(answer, extra).as_bytes()).unwrap().bytes().to_vec()
+    component::read(linked_text(answer, extra).as_bytes()).unwrap().bytes().to_vec()
 }
 
-fn text(answer: &str, extra: &str) -> String {
-    let variable = answer.len() - 6;
+/// The same as text.
+pub(crate) fn linked_text(answer: &str, extra: &str) -> String {
+    let variable = answer.len() as i32 - 6;
     format!(
         r#"(component
             (core module $main
@@ -61,16 +62,8 @@ fn call(component: &[u8]) -> String {
 fn call_with(component: &[u8], code: Option<&[u8]>) -> String {
     let engine = Engine::new(&Config::new()).unwrap();
     let component = Component::from_binary(&engine, component).unwrap();
-    let mut linker = Linker::new(&engine);
-    if let Some(code) = code {
-        linker.root().module(CODE, &Module::from_binary(&engine, code).unwrap()).unwrap();
-    }
-    let mut store = Store::new(&engine, ());
-    let instance = linker.instantiate(&mut store, &component).unwrap();
-    let interface = instance.get_export_index(&mut store, None, "component:run/run").unwrap();
-    let run = instance.get_export_index(&mut store, Some(&interface), "run").unwrap();
-    let run = instance.get_typed_func::<(&str,), (String,)>(&mut store, run).unwrap();
-    run.call(&mut store, ("",)).unwrap().0
+    let code = code.map(|code| Module::from_binary(&engine, code).unwrap());
+    compile::tests::call(&engine, &component, code.as_ref())
 }
 
 #[test]
@@ -96,7 +89,7 @@ fn what_begins_with_more_than_memory_and_numbers_is_not_split() {
     let passive = ("(start $begin)", r#"(start $begin) (data $d "x") (func (data.drop $d))"#);
     let second = ("(start $begin)", "(start $begin) (memory 1)");
     for (place, change) in [passive, second] {
-        let text = text("linked", "").replace(place, change);
+        let text = linked_text("linked", "").replace(place, change);
         let component = component::read(text.as_bytes()).unwrap();
         assert!(split(component.bytes()).is_none() && fuse(component.bytes()).is_some(), "{text}");
     }

@@ -4,10 +4,10 @@
 //! stream: there the device takes no more until its host has.
 
 use super::device::Device;
+use super::inbox::Inbox;
 use super::sleep::Sleeper;
 use super::virtio::Identity;
 use crate::channel::Transport;
-use alloc::vec::Vec;
 use bitflags::bitflags;
 use virtio_drivers::queue::{OwningQueue, VirtQueue};
 use virtio_drivers::transport::Transport as _;
@@ -62,9 +62,7 @@ pub(super) struct Console {
     control_out: VirtQueue<Identity, QUEUE>,
     incoming: OwningQueue<Identity, QUEUE, CONTENT>,
     outgoing: VirtQueue<Identity, QUEUE>,
-    /// What came and was not read, from `read` on.
-    unread: Vec<u8>,
-    read: usize,
+    inbox: Inbox,
     sleeper: Sleeper,
 }
 
@@ -82,9 +80,8 @@ impl Console {
         let (control_in, control_out) = (OwningQueue::new(queue(CONTROL_IN)?)?, queue(CONTROL_OUT)?);
         let (incoming, outgoing) = (OwningQueue::new(queue(PORT_IN)?)?, queue(PORT_OUT)?);
         device.finish_init();
-        let (unread, sleeper) = (Vec::new(), Sleeper::new());
-        let mut console =
-            Self { device, control_in, control_out, incoming, outgoing, unread, read: 0, sleeper };
+        let (inbox, sleeper) = (Inbox::new(), Sleeper::new());
+        let mut console = Self { device, control_in, control_out, incoming, outgoing, inbox, sleeper };
         console.connect()?;
         Ok(console)
     }
@@ -117,10 +114,10 @@ impl Console {
 
     /// Takes what came; that the device says of its ports is of no use here.
     fn look(&mut self) {
-        let Self { device, control_in, incoming, unread, .. } = self;
+        let Self { device, control_in, incoming, inbox, .. } = self;
         let controlled = control_in.poll(device, |_| Ok(Some(())));
         let heard = incoming.poll(device, |bytes| {
-            unread.extend_from_slice(bytes);
+            inbox.push(bytes);
             Ok(Some(()))
         });
         if controlled.is_err() || heard.is_err() {
@@ -139,17 +136,10 @@ impl Transport for Console {
     }
 
     fn receive(&mut self, into: &mut [u8]) -> usize {
-        if self.unread.is_empty() {
+        if self.inbox.is_empty() {
             self.look();
         }
-        let rest = &self.unread[self.read..];
-        let count = rest.len().min(into.len());
-        into[..count].copy_from_slice(&rest[..count]);
-        self.read += count;
-        if self.read == self.unread.len() {
-            self.unread.clear();
-            self.read = 0;
-        }
+        let count = self.inbox.read(into);
         if count > 0 {
             self.sleeper.wake();
         }
@@ -161,7 +151,7 @@ impl Transport for Console {
             self.device.ack_interrupt();
             // Only what comes after that raises the device's line again.
             self.look();
-            if self.unread.is_empty() {
+            if self.inbox.is_empty() {
                 self.sleeper.sleep();
             }
         }

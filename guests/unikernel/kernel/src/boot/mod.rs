@@ -8,6 +8,7 @@ mod device;
 pub mod drive;
 mod entry;
 mod fault;
+mod inbox;
 mod machine;
 mod sleep;
 mod tables;

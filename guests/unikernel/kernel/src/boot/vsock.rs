@@ -5,12 +5,12 @@
 //! from it would wait for it. So a guest that waits sends nothing.
 
 use super::device::Device;
+use super::inbox::Inbox;
 use super::machine;
 use super::sleep::Sleeper;
 use super::virtio::Identity;
 use crate::channel::Transport;
 use crate::clock;
-use alloc::vec::Vec;
 use core::mem::size_of;
 use virtio_drivers::Result;
 use virtio_drivers::device::common::Feature;
@@ -83,9 +83,7 @@ enum State {
 struct Stream {
     port: u32,
     state: State,
-    /// What came and was not read, from `read` on.
-    unread: Vec<u8>,
-    read: usize,
+    inbox: Inbox,
     /// Read since the stream was opened, and what the host knows of that.
     taken: u32,
     told: u32,
@@ -102,8 +100,7 @@ impl Stream {
         Self {
             port,
             state: State::Asked,
-            unread: Vec::new(),
-            read: 0,
+            inbox: Inbox::new(),
             taken: 0,
             told: 0,
             sent: 0,
@@ -123,7 +120,7 @@ impl Stream {
         match header.operation {
             RESPONSE => self.state = State::Open,
             RESET | SHUTDOWN => self.state = State::Gone,
-            DATA => self.unread.extend_from_slice(content.get(..header.length as usize).unwrap_or(content)),
+            DATA => self.inbox.push(content.get(..header.length as usize).unwrap_or(content)),
             CREDIT_REQUEST => self.asked = true,
             _ => {}
         }
@@ -131,20 +128,9 @@ impl Stream {
 
     /// Reads what came.
     fn read(&mut self, into: &mut [u8]) -> usize {
-        let rest = &self.unread[self.read..];
-        let count = rest.len().min(into.len());
-        into[..count].copy_from_slice(&rest[..count]);
-        self.read += count;
-        if self.read == self.unread.len() {
-            self.unread.clear();
-            self.read = 0;
-        }
+        let count = self.inbox.read(into);
         self.taken = self.taken.wrapping_add(count as u32);
         count
-    }
-
-    fn is_read(&self) -> bool {
-        self.unread.is_empty()
     }
 
     /// Bytes that the host takes now.
@@ -287,7 +273,7 @@ impl Transport for Vsock {
     }
 
     fn receive(&mut self, into: &mut [u8]) -> usize {
-        if self.stream.is_read() {
+        if self.stream.inbox.is_empty() {
             self.step();
         }
         let count = self.stream.read(into);
@@ -302,7 +288,7 @@ impl Transport for Vsock {
             self.device.ack_interrupt();
             // Only what comes after that raises the device's line again.
             self.step();
-            if self.stream.is_read() {
+            if self.stream.inbox.is_empty() {
                 self.sleeper.sleep();
             }
         }
