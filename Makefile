@@ -121,7 +121,7 @@ $(PROFILE): Cargo.lock Cargo.toml bench/train.py | $(SET_UP) $(VM) guests
 	@rm -rf $(@D)/{counts,package,wheel}
 	@# Procedural macros count too, while they build the core.
 	LLVM_PROFILE_FILE=/dev/null RUSTFLAGS=-Cprofile-generate $(VENV)/bin/maturin build --profile instrumented --out $(@D)/wheel
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D)/package $(@D)/wheel/*.whl
+	@$(PY) -m pip install --quiet --disable-pip-version-check --target $(@D)/package $(@D)/wheel/*.whl
 	PYTHONPATH=$(@D)/package LLVM_PROFILE_FILE=$(@D)/counts/%p.profraw $(PY) bench/train.py
 	@$(PROFDATA) merge --output $@ $(@D)/counts
 

@@ -126,7 +126,7 @@ def test_the_console_goes_to_the_functions_log(start_node: StartNode, problems: 
     shutil.copy(image_path("spare"), folder / "kernel")
     (folder / "limes.toml").write_text(
         'name = "upper"\ncomponent = "kernel"\nsandbox = "microvm"\n'
-        '[microvm]\nvmm = "qemu"\nmemory = "64MiB"\n'
+        '[microvm]\nvmm = "qemu"\naccelerator = "tcg"\nmemory = "64MiB"\n'
         '[microvm.image]\nprotocol = "spare"\narguments = "console"\n'
     )
     node.json("deploy", folder)
