@@ -8,6 +8,7 @@ use crate::invoked::{EndOnDrop, Invoked, StopOnDrop};
 use crate::node::Inner;
 use crate::outgoing::Outgoing;
 use crate::server::{Connection, Serve};
+use crate::turn::turn;
 use bytes::Bytes;
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -51,7 +52,10 @@ impl Serve for Dispatcher {
             Ok((entry, path)) => {
                 let (invoked, control) = Invoked::begin(entry, Some(connection.peer()), accepted, None);
                 control.record(Phase::Route, accepted.elapsed());
-                answer(&connection, &invoked, &control, path, request).await
+                turn().await;
+                let answer = answer(&connection, &invoked, &control, path, request).await;
+                turn().await;
+                answer
             }
         };
         answer.unwrap_or_else(|error| {

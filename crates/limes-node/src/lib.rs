@@ -43,6 +43,7 @@ mod running;
 pub mod server;
 mod stall;
 mod table;
+mod turn;
 mod waiting;
 
 pub use call::Call;
