@@ -52,7 +52,6 @@ impl Serve for Dispatcher {
             Ok((entry, path)) => {
                 let (invoked, control) = Invoked::begin(entry, Some(connection.peer()), accepted, None);
                 control.record(Phase::Route, accepted.elapsed());
-                turn().await;
                 let answer = answer(&connection, &invoked, &control, path, request).await;
                 turn().await;
                 answer

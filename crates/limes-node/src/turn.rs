@@ -1,33 +1,24 @@
-//! Requests that came together go on together: all are read, then all guests run, then all are answered.
+//! Requests that came together are answered together: their guests run one after the other, then all answers are sent.
 //!
-//! A request goes through much code: the kernel's network stack, the HTTP server, the engine, the host's functions. Done to its end before the
-//! next is looked at, each step finds its code gone from the processor's caches, and takes up to twice the time. So a request lets the others on
-//! its thread have their turn between two steps, and steps of one kind follow one another. A request that is alone goes on at once.
+//! Running a guest and sending an answer are much code each, the kernel's network stack among it. Where they take turns, each finds its code
+//! gone from the processor's caches. So a request lets the others on its thread come to the same point before it goes on; one that is alone goes
+//! on at once.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::future::poll_fn;
+use std::task::Poll;
 
 /// Ends when every other task of this thread that has something to do has had its turn.
-pub(crate) fn turn() -> Turn {
-    Turn { taken: false }
-}
-
-pub(crate) struct Turn {
-    taken: bool,
-}
-
-impl Future for Turn {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if std::mem::replace(&mut self.taken, true) {
+pub(crate) async fn turn() {
+    let mut taken = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut taken, true) {
             return Poll::Ready(());
         }
         // Not tokio's `yield_now`: that asks the kernel for more to do first.
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
+    })
+    .await;
 }
 
 #[cfg(test)]
@@ -46,7 +37,7 @@ mod tests {
                 let requests = ["a", "b", "c"].map(|request| {
                     let steps = steps.clone();
                     spawn_local(async move {
-                        for step in ["read", "run", "answer"] {
+                        for step in ["run", "answer"] {
                             steps.borrow_mut().push((step, request));
                             turn().await;
                         }
@@ -58,7 +49,7 @@ mod tests {
             })
             .await;
         let expected: Vec<_> =
-            ["read", "run", "answer"].iter().flat_map(|step| ["a", "b", "c"].map(|it| (*step, it))).collect();
+            ["run", "answer"].iter().flat_map(|step| ["a", "b", "c"].map(|it| (*step, it))).collect();
         assert_eq!(*steps.borrow(), expected);
     }
 }

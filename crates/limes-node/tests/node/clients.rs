@@ -28,6 +28,16 @@ fn a_guest_is_stopped_when_its_client_goes_away() {
 }
 
 #[test]
+fn clients_that_leave_at_once_leave_nothing() {
+    let node = node(Guest::says("f"));
+    for _ in 0..500 {
+        node.client().send_get("/function/f");
+    }
+    eventually("every connection ends", || node.stats().node.connections_open == 0);
+    assert!(node.running().is_empty(), "{:?}", node.running());
+}
+
+#[test]
 fn a_client_that_closes_its_sending_side_counts_as_gone() {
     let node = node(Guest::never());
     let mut client = node.client();
