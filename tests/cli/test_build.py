@@ -8,10 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from tests.cli.conftest import RunLimes
 from tests.conftest import DEADLINE, Node
 
-from limes.build import scaffold
+from limes.build import build, scaffold
+
+
+@pytest.fixture(scope="module", autouse=True)
+def c_library(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Zig compiles its C library for the first program there is, which takes longer than a command may here."""
+    folder = tmp_path_factory.mktemp("first") / "first"
+    scaffold.create(folder, "c", "cli")
+    build(folder)
 
 
 def test_new_and_build_and_run_are_all_it_takes(limes: RunLimes, tmp_path: Path) -> None:
