@@ -7,15 +7,14 @@ use crate::{Error, Files};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use wide::f32x8;
+use wide::i16x8;
 
-const LANES: usize = 8;
-/// Standard deviation of the blur, in pixels.
-pub const SIGMA: f32 = 3.0;
+pub use blur::SIGMA;
+
 /// What is added to every channel.
-pub const BRIGHTNESS: f32 = 2.0;
-/// By how much a channel's distance from the middle (128) grows.
-pub const CONTRAST: f32 = 1.5;
+pub const BRIGHTNESS: i16 = 2;
+/// The level from which a channel's distance grows by half of itself: a contrast of 1.5.
+pub const MIDDLE: i16 = 128;
 /// Quality of the JPEG that is made, of 100.
 pub const QUALITY: u8 = 75;
 /// The files that [`run_io`] reads and writes when it is given no names.
@@ -63,36 +62,36 @@ impl Made {
     }
 }
 
-/// Decodes `jpeg` (baseline or progressive), blurs it by [`SIGMA`], brightens it by [`BRIGHTNESS`], raises its contrast by
-/// [`CONTRAST`], makes it grey (ITU-R BT.601), and encodes it again.
+/// Decodes `jpeg` (baseline or progressive), blurs it by [`SIGMA`], brightens it by [`BRIGHTNESS`], raises its contrast by half around
+/// [`MIDDLE`], makes it grey (ITU-R BT.601), and encodes it again.
 ///
 /// # Errors
 /// `jpeg` is none, or cannot be decoded.
 pub fn process(jpeg: &[u8]) -> Result<Made, Error> {
     let picture = codec::decode(jpeg)?;
-    let mut grey = Vec::with_capacity(picture.rgb.len() / 3 + LANES);
-    blur::each_row(&picture.rgb, picture.width, SIGMA, |channels| {
-        let row = grey.len();
-        let [red, green, blue] = channels.map(|channel| channel.as_chunks::<LANES>().0);
-        for ((&red, &green), &blue) in red.iter().zip(green).zip(blue) {
-            let luma = developed(red) * f32x8::splat(0.299)
-                + developed(green) * f32x8::splat(0.587)
-                + developed(blue) * f32x8::splat(0.114);
-            // Rounds: it is positive, and below 255.5.
-            let pixels = (luma + f32x8::splat(0.5)).fast_trunc_int();
-            grey.extend(pixels.to_array().map(|pixel| pixel as u8));
+    let mut grey = Vec::with_capacity(picture.width * picture.height);
+    blur::each_row(&picture.rgb, picture.width, |row| {
+        for channels in row.iter_mut() {
+            *channels = developed(i16x8::new(*channels)).to_array();
         }
-        grey.truncate(row + picture.width);
+        let pixels = row.as_flattened().as_chunks::<{ blur::CHANNELS }>().0;
+        grey.extend(pixels[..picture.width].iter().map(luma));
     });
     codec::encode(&grey, picture.width, picture.height)
 }
 
-/// A blurred channel's pixels, brighter and of more contrast, within what a byte holds.
+/// Blurred channels, brighter and of more contrast, within what a byte holds.
 #[inline(always)]
-fn developed(channel: [f32; LANES]) -> f32x8 {
-    let middle = f32x8::splat(128.0);
-    let brighter = f32x8::from(channel) + f32x8::splat(BRIGHTNESS);
-    let developed = (brighter - middle) * f32x8::splat(CONTRAST) + middle;
-    // It is a number, so that the fast ones do.
-    developed.fast_max(f32x8::ZERO).fast_min(f32x8::splat(255.0))
+fn developed(channels: i16x8) -> i16x8 {
+    let level = |level: i16| i16x8::splat(level << blur::FRACTION);
+    let distance = channels + level(BRIGHTNESS - MIDDLE);
+    let developed = distance + (distance >> 1_i32) + level(MIDDLE);
+    developed.max(i16x8::ZERO).min(level(255))
+}
+
+/// The luminance of a pixel, after ITU-R BT.601, with weights of 16 bits behind the point.
+fn luma(&[red, green, blue]: &[i16; blur::CHANNELS]) -> u8 {
+    let sum = 19595 * i32::from(red) + 38470 * i32::from(green) + 7471 * i32::from(blue);
+    let bits = 16 + blur::FRACTION;
+    ((sum + (1 << (bits - 1))) >> bits) as u8
 }
