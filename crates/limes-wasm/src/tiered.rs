@@ -3,10 +3,14 @@
 use crate::function::WasmFunction;
 use limes_core::{BoxFuture, Contract, Function, Invocation, Output, Result, Tier};
 use parking_lot::{Mutex, RwLock};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 /// How far what nobody waits for stands back behind calls, as nice(2) counts.
 const NICE: i32 = 10;
+/// For how long the optimising compiler leaves all of the machine to the first call: one that is longer has most to win by it.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// One at a time: each compilation takes every core that is idle, and memory.
 static OPTIMIZING: Mutex<()> = Mutex::new(());
@@ -14,11 +18,13 @@ static OPTIMIZING: Mutex<()> = Mutex::new(());
 /// Calls go to the code that is there when they begin, and end in it.
 pub(crate) struct TieredFunction {
     current: RwLock<Arc<WasmFunction>>,
+    /// Where the optimised code is made, once a first call has ended.
+    optimizer: OnceLock<Thread>,
 }
 
 impl TieredFunction {
     pub fn new(baseline: WasmFunction) -> Arc<Self> {
-        Arc::new(Self { current: RwLock::new(Arc::new(baseline)) })
+        Arc::new(Self { current: RwLock::new(Arc::new(baseline)), optimizer: OnceLock::new() })
     }
 
     /// Puts the optimised code in the place of the other.
@@ -31,20 +37,25 @@ impl TieredFunction {
     }
 }
 
-/// Makes optimised code by `optimize` on a thread of its own, and puts it in the place of what `function` has. What fails is traced:
-/// the function goes on as it is.
+/// Makes optimised code by `optimize` on a thread of its own, and puts it in the place of what `function` has. It begins once a first
+/// call has ended or [`PATIENCE`] has. What fails is traced: the function goes on as it is.
 ///
 /// `false` when there can be no such thread.
 pub(crate) fn replace_when_made(
     function: &Arc<TieredFunction>,
     optimize: impl FnOnce() -> Result<WasmFunction> + Send + 'static,
 ) -> bool {
-    let (name, function) = (function.current().0.name.clone(), Arc::downgrade(function));
+    let (name, replaced) = (function.current().0.name.clone(), Arc::downgrade(function));
     let work = move || {
+        thread::park_timeout(PATIENCE);
         let _turn = OPTIMIZING.lock();
-        in_background(move || replace(&name, &function, optimize));
+        in_background(move || replace(&name, &replaced, optimize));
     };
-    std::thread::Builder::new().name("limes-optimize".into()).spawn(work).is_ok()
+    let Ok(thread) = thread::Builder::new().name("limes-optimize".into()).spawn(work) else {
+        return false;
+    };
+    function.optimizer.get_or_init(|| thread.thread().clone());
+    true
 }
 
 fn replace(name: &str, function: &Weak<TieredFunction>, optimize: impl FnOnce() -> Result<WasmFunction>) {
@@ -88,6 +99,12 @@ impl Function for TieredFunction {
 
     fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Output>> {
         let current = self.current();
-        Box::pin(async move { current.invoke(invocation).await })
+        Box::pin(async move {
+            let output = current.invoke(invocation).await;
+            if let Some(optimizer) = self.optimizer.get().filter(|_| current.tier() == Tier::Baseline) {
+                optimizer.unpark();
+            }
+            output
+        })
     }
 }
