@@ -1,4 +1,4 @@
-"""Write the references that are made from code: ``docs/reference/*.md``.
+"""Write what is made from code: ``docs/reference/*.md``, and the README's table of figures.
 
 Run by ``make docs``. ``--check`` writes nothing and fails when a file is not what the code says.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import figures
 import typer
 from typer.main import get_command
 
@@ -30,14 +31,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="fail when a file is stale")
     check = parser.parse_args().check
-    stale = [name for name, make in REFERENCES.items() if not update(FOLDER / name, make(), check)]
+    made = {FOLDER / name: f"{NOTE}{make().rstrip()}\n" for name, make in REFERENCES.items()}
+    made[figures.README] = figures.readme()
+    stale = [path.name for path, text in made.items() if not update(path, text, check)]
     if stale:
         sys.exit(f"stale: {', '.join(stale)}; run `make docs`")
 
 
 def update(path: Path, text: str, check: bool) -> bool:
     """Write ``text`` to ``path``, or only compare; returns whether the file is right afterwards."""
-    text = NOTE + text.rstrip() + "\n"
     if check:
         return path.exists() and path.read_text() == text
     path.write_text(text)

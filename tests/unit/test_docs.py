@@ -1,4 +1,4 @@
-"""The references in docs/ are those the code makes."""
+"""The references in docs/ are those the code makes, and the README has the figures that were measured."""
 
 import subprocess
 import sys
