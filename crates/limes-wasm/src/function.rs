@@ -188,22 +188,22 @@ impl Call {
         let control = self.session.control.clone();
         let begun = Instant::now();
         let function = self.store.data().function().clone();
-        let outcome = match function.pre.instantiate_async(&mut self.store).await {
+        let (outcome, ended) = match function.pre.instantiate_async(&mut self.store).await {
             Ok(instance) => {
                 let ready = Instant::now();
                 control.record(Phase::Instantiate, ready - begun);
                 self.session.begin(ready);
                 let outcome = body(&mut self.store, instance, function.export).await;
-                control.record(Phase::Execute, ready.elapsed());
-                outcome
+                let ended = Instant::now();
+                control.record(Phase::Execute, ended - ready);
+                (outcome, ended)
             }
-            Err(error) => Err(error),
+            Err(error) => (Err(error), Instant::now()),
         };
         let outcome = outcome.map_err(|error| {
             self.session.mark_failing();
             translate(error, self.store.data())
         });
-        let ended = Instant::now();
         drop(self.store);
         control.record(Phase::Reset, ended.elapsed());
         // A guest that swallowed the error of a passed limit has passed it all the same.

@@ -15,6 +15,8 @@ pub(super) struct Plan<'a> {
     functions: HashSet<u32>,
     /// Places of the items that need the members.
     late: HashSet<usize>,
+    /// Whether a member writes functions into a table of another, as libraries that are linked together do.
+    pub shares_table: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -47,7 +49,8 @@ impl<'a> Plan<'a> {
             }
         }
         let fills = |&index: &u32| parsed.module(index).is_some_and(|module| module.fills_imported_table);
-        (plan.members.len() > 1 && plan.members.iter().any(fills)).then_some(plan)
+        plan.shares_table = plan.members.iter().any(fills);
+        (plan.members.len() > 1).then_some(plan)
     }
 
     fn place(

@@ -75,6 +75,44 @@ fn linked_modules_become_one_that_answers_the_same() {
     assert_eq!((call(&component), call(&fused)), ("linked".into(), "linked".into()));
 }
 
+/// A module that reaches what it imports through a shim, whose table is filled in when both are there, as `wit-component` does it.
+const SHIMMED: &str = r#"(component
+    (import "answer" (func $answer (result string)))
+    (core module $shim
+        (type $answer (func (param i32)))
+        (table (export "$imports") 1 1 funcref)
+        (func (export "0") (param i32) (call_indirect (type $answer) (local.get 0) (i32.const 0))))
+    (core module $main
+        (import "host" "answer" (func $answer (param i32)))
+        (memory (export "memory") 1)
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+        (func (export "call") (param i32 i32) (result i32) (call $answer (i32.const 0)) (i32.const 0)))
+    (core module $fixup
+        (import "" "0" (func (param i32)))
+        (import "" "$imports" (table 1 1 funcref))
+        (elem (i32.const 0) func 0))
+    (core instance $shim (instantiate $shim))
+    (core instance $to_main (export "answer" (func $shim "0")))
+    (core instance $main (instantiate $main (with "host" (instance $to_main))))
+    (core func $lowered
+        (canon lower (func $answer) (memory $main "memory") (realloc (func $main "realloc"))))
+    (core instance $to_fixup (export "0" (func $lowered)) (export "$imports" (table $shim "$imports")))
+    (core instance (instantiate $fixup (with "" (instance $to_fixup))))
+    (func $run (param "args" string) (result string)
+        (canon lift (core func $main "call") (memory $main "memory") (realloc (func $main "realloc"))))
+    (instance $i (export "run" (func $run)))
+    (export "component:run/run" (instance $i)))"#;
+
+#[test]
+fn a_module_and_its_shim_become_one_that_answers_the_same() {
+    let component = component::read(SHIMMED.as_bytes()).unwrap().bytes().to_vec();
+    let fused = fuse(&component).expect("a module and its shim");
+    let modules = |component: &[u8]| component::inspect(component).unwrap().core_modules.len();
+    assert_eq!((modules(&component), modules(&fused)), (3, 2));
+    assert_eq!((call(&component), call(&fused)), ("imported".into(), "imported".into()));
+    assert!(split(&component).is_none());
+}
+
 #[test]
 fn components_that_begin_with_something_else_have_the_same_code() {
     let parts = |answer| split(&answering(answer, "")).expect("two linked modules");
