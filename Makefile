@@ -190,7 +190,7 @@ bench: dist guests functions ## measure Limes, wasmtime serve and a server witho
 	@$(PY) bench/run.py
 
 study: dist qemu guests functions ## measure each function in each sandbox and mode (15 minutes); writes bench/study
-	@$(PY) -m limes study --form quick --out bench/study
+	@$(PY) -m limes study --form quick --fresh --out bench/study
 	@$(PY) -m limes study check bench/study
 
 study-ci: build qemu guests functions ## the same in three minutes, and see that every cell is filled and that the verdicts follow
