@@ -37,7 +37,7 @@ pub(super) fn each_row(rgb: &[u8], width: usize, mut use_row: impl FnMut(&mut [[
 }
 
 /// One half of the bell, its middle first; the other is the same. Weights by two, as they are multiplied.
-struct Kernel([i16x8; (REACH + 1) / 2]);
+struct Kernel([i16x8; (REACH + 1).div_ceil(2)]);
 
 impl Kernel {
     fn new() -> Self {
@@ -64,15 +64,15 @@ impl Kernel {
         // fits into the registers of a processor.
         let middle = vectors(0);
         let near: [_; 3] = array::from_fn(|tap| around(1 + tap));
-        for place in 0..count {
+        for (place, out) in out.iter_mut().enumerate() {
             let [first, second, third] = near.map(|rows| sum(rows, place));
             let taps = [i16x8::new(middle[place]), first, second, third];
-            out[place] = weighed(&taps, &self.0[..2]).to_array();
+            *out = weighed(&taps, &self.0[..2]).to_array();
         }
         let far: [_; 6] = array::from_fn(|tap| around(4 + tap));
-        for place in 0..count {
+        for (place, out) in out.iter_mut().enumerate() {
             let taps = far.map(|rows| sum(rows, place));
-            out[place] = (i16x8::new(out[place]) + weighed(&taps, &self.0[2..])).to_array();
+            *out = (i16x8::new(*out) + weighed(&taps, &self.0[2..])).to_array();
         }
     }
 }
