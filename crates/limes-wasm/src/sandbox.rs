@@ -232,7 +232,7 @@ impl WasmSandbox {
         let (compiler, environment) = (self.compiler.clone(), environment.clone());
         let (source, terms) = (source.clone(), terms.clone());
         let optimize = move || environment.link(optimized(&compiler, &environment, &source)?, terms);
-        Ok(tiered::replace_when_made(&function, optimize).then_some((function, timing)))
+        Ok(tiered::replace_when_made(&function, tiered::PATIENCE, optimize).then_some((function, timing)))
     }
 
     /// Machine code for this machine, as `limes compile` writes it.
@@ -389,4 +389,38 @@ fn needs_context(engine: &wasmtime::Engine, component: &wasmtime::component::Com
     kind.imports(engine).any(|(name, _)| {
         ["wasi:cli/", "wasi:filesystem/", "wasi:sockets/"].iter().any(|package| name.starts_with(package))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::tests::answering;
+    use limes_core::{Input, call};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    #[test]
+    fn optimising_waits_for_the_end_of_the_first_call() {
+        let sandbox = WasmSandbox::new(Settings { slots: 1, ..Settings::default() }).unwrap();
+        let (source, limits) = (answering("first"), Limits::default());
+        let environment = |tier| sandbox.environment(limits.stack, false, tier).unwrap();
+        let (fast, slow) = (environment(Tier::Baseline), environment(Tier::Optimized));
+        let terms = Terms { name: "first".into(), limits, grants: Grants::default() };
+        let (component, timing) = compile::baseline(fast.engine.target(), &source).unwrap();
+        let loaded = Loaded::new(&source, component, None, timing);
+        let function = TieredFunction::new(fast.link(loaded, terms.clone()).unwrap());
+
+        let (begins, begun) = mpsc::channel();
+        let compiler = sandbox.compiler.clone();
+        let optimize = move || {
+            begins.send(()).unwrap();
+            slow.link(optimized(&compiler, &slow, &source)?, terms)
+        };
+        assert!(tiered::replace_when_made(&function, Duration::from_secs(3600), optimize));
+        assert!(begun.recv_timeout(Duration::from_millis(100)).is_err(), "nobody has called yet");
+        let first = call(function, Input::Run(String::new()), Duration::from_secs(30), 1 << 10);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        assert!(runtime.block_on(first.future).is_ok());
+        begun.recv_timeout(Duration::from_secs(30)).expect("the first call has ended");
+    }
 }

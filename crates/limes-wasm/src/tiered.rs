@@ -10,7 +10,7 @@ use std::time::Duration;
 /// How far what nobody waits for stands back behind calls, as nice(2) counts.
 const NICE: i32 = 10;
 /// For how long the optimising compiler leaves all of the machine to the first call: one that is longer has most to win by it.
-const PATIENCE: Duration = Duration::from_millis(100);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
 
 /// One at a time: each compilation takes every core that is idle, and memory.
 static OPTIMIZING: Mutex<()> = Mutex::new(());
@@ -38,16 +38,17 @@ impl TieredFunction {
 }
 
 /// Makes optimised code by `optimize` on a thread of its own, and puts it in the place of what `function` has. It begins once a first
-/// call has ended or [`PATIENCE`] has. What fails is traced: the function goes on as it is.
+/// call or `patience` has ended. What fails is traced: the function goes on as it is.
 ///
 /// `false` when there can be no such thread.
 pub(crate) fn replace_when_made(
     function: &Arc<TieredFunction>,
+    patience: Duration,
     optimize: impl FnOnce() -> Result<WasmFunction> + Send + 'static,
 ) -> bool {
     let (name, replaced) = (function.current().0.name.clone(), Arc::downgrade(function));
     let work = move || {
-        thread::park_timeout(PATIENCE);
+        thread::park_timeout(patience);
         let _turn = OPTIMIZING.lock();
         in_background(move || replace(&name, &replaced, optimize));
     };

@@ -19,7 +19,7 @@ fn target() -> Target {
 }
 
 /// A component whose `run` answers with `answer`, whatever it is asked; different answers are different components.
-pub(super) fn answering(answer: &str) -> component::Component {
+pub(crate) fn answering(answer: &str) -> component::Component {
     let wat = format!(
         r#"(component
             (core module $m
