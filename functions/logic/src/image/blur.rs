@@ -15,6 +15,9 @@ pub(super) const FRACTION: u32 = 6;
 pub const SIGMA: f32 = 3.0;
 /// Taps on each side of the middle: three standard deviations, so that 0.3 % is cut off.
 const REACH: usize = 9;
+/// Taps of one side, the middle among them, that are added in a first pass over a row; a second adds the others. The compiler of components
+/// loads all that a turn of a loop needs before it computes anything: so much fits into the registers of a processor.
+const NEAR: usize = 4;
 /// A weight of one.
 const ONE: i32 = 1 << 15;
 
@@ -60,19 +63,18 @@ impl Kernel {
         let sum = |[before, after]: [&[[i16; LANES]]; 2], place: usize| {
             i16x8::new(before[place]) + i16x8::new(after[place])
         };
-        // Twice over the row: the compiler of components loads all that a turn of a loop needs before it computes anything, and so much
-        // fits into the registers of a processor.
+        let (near_weights, far_weights) = self.0.split_at(NEAR / 2);
         let middle = vectors(0);
-        let near: [_; 3] = array::from_fn(|tap| around(1 + tap));
+        let near: [_; NEAR - 1] = array::from_fn(|tap| around(1 + tap));
         for (place, out) in out.iter_mut().enumerate() {
             let [first, second, third] = near.map(|rows| sum(rows, place));
             let taps = [i16x8::new(middle[place]), first, second, third];
-            *out = weighed(&taps, &self.0[..2]).to_array();
+            *out = weighed(&taps, near_weights).to_array();
         }
-        let far: [_; 6] = array::from_fn(|tap| around(4 + tap));
+        let far: [_; REACH + 1 - NEAR] = array::from_fn(|tap| around(NEAR + tap));
         for (place, out) in out.iter_mut().enumerate() {
             let taps = far.map(|rows| sum(rows, place));
-            *out = (i16x8::new(*out) + weighed(&taps, &self.0[2..])).to_array();
+            *out = (i16x8::new(*out) + weighed(&taps, far_weights)).to_array();
         }
     }
 }
@@ -127,12 +129,9 @@ impl Band {
         for (number, &pixel) in row.iter_mut().zip(rgb) {
             *number = i16::from(pixel) << FRACTION;
         }
-        let (Some(&first), Some(&last)) = (row.first_chunk::<CHANNELS>(), row.last_chunk::<CHANNELS>())
-        else {
-            return;
-        };
-        before.as_chunks_mut().0.fill(first);
-        after.as_chunks_mut().0.fill(last);
+        let pixels = row.as_chunks::<CHANNELS>().0;
+        before.as_chunks_mut().0.fill(pixels[0]);
+        after.as_chunks_mut().0.fill(pixels[pixels.len() - 1]);
         let start = self.filled % Self::HELD * self.stride;
         kernel.blur(&mut self.rows[start..start + self.stride], |offset| {
             let first = Self::MARGIN.saturating_add_signed(offset * CHANNELS as isize);
