@@ -46,7 +46,7 @@ KERNEL_SOURCES := $(addprefix guests/unikernel/,.cargo Cargo.toml Cargo.lock ker
 sources_in = $(shell find $(1) -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.ld' -o -name Cargo.lock \) -not -path '*/tests/*')
 UNIKERNEL_SOURCES := $(call sources_in,$(KERNEL_SOURCES) guests/unikernel/memfd guests/unikernel/wasm)
 TEST_IMAGES := $(addprefix guests/build/images/,http native spare)
-VMM_SOURCES := $(shell find crates/limes-channel crates/limes-vmm -type f -name '*.rs' -not -path '*/tests/*') Cargo.lock
+VMM_SOURCES := $(shell find crates/limes-channel crates/limes-pagemap crates/limes-vmm -type f -name '*.rs' -not -path '*/tests/*') Cargo.lock
 PYTHON_FOLDERS := $(wildcard python tests bench guests functions/*.py examples docs)
 
 # Cells of the study that must be filled where KVM works; native functions have no files.

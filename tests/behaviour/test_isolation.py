@@ -1,15 +1,17 @@
 """Nothing passes from one call to the next."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.conftest import guest_path
 
-from limes import GuestTrap, LimesTimeout, LimitExceeded, Runtime
+from limes import GuestTrap, LimesTimeout, LimitExceeded, Overloaded, Runtime
 
 COUNTER = Path(__file__).with_name("counter.wat")
+GROWS = Path(__file__).with_name("grows.wat")
 
 
 def test_memory_and_globals_are_new_for_every_call(runtime: Runtime) -> None:
@@ -21,6 +23,16 @@ def test_memory_and_globals_are_new_for_calls_at_the_same_time(runtime: Runtime)
     counter = runtime.load(COUNTER)
     with ThreadPoolExecutor(8) as threads:
         assert {result.output for result in threads.map(counter.run, [""] * 400)} == {"11"}
+
+
+@pytest.mark.parametrize("pages", [1, 20, 40])
+def test_memory_that_a_call_has_grown_is_not_there_for_the_next(runtime: Runtime, pages: int) -> None:
+    grows = runtime.load(GROWS.read_text().replace("PAGES", str(pages)).encode())
+    for _ in range(3):
+        assert grows.run("g").output == chr(48 + pages + 1)
+        assert grows.run().output == chr(48 + pages)
+        with pytest.raises(GuestTrap, match="out of bounds"):
+            grows.run("gg")
 
 
 def test_calls_at_the_same_time_get_their_own_answers(runtime: Runtime) -> None:
@@ -55,6 +67,18 @@ def test_slots_are_given_back_however_a_call_ended() -> None:
         with pytest.raises(LimitExceeded):
             bomb.run()
         assert counter.run().output == "11"
+
+
+def test_one_call_more_than_there_are_slots_is_turned_away() -> None:
+    runtime = Runtime(jit=True, slots=2)
+    sleep, counter = runtime.load(guest_path("sleep")), runtime.load(COUNTER)
+    with ThreadPoolExecutor(2) as threads:
+        calls = [threads.submit(sleep.run, "500") for _ in range(2)]
+        time.sleep(0.2)
+        with pytest.raises(Overloaded, match="slots"):
+            counter.run()
+        assert all(call.result() for call in calls)
+    assert counter.run().output == "11"
 
 
 def test_output_is_that_of_the_call_alone(runtime: Runtime) -> None:

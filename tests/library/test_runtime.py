@@ -276,4 +276,27 @@ async def cancel(function):
 for _ in range(400):
     asyncio.run(cancel(Runtime(sys.argv[1]).load(sys.argv[2])))
 """
-    subprocess.run([sys.executable, "-c", program, cache_dir, guest_path("sleep")], check=True, timeout=10)
+    subprocess.run([sys.executable, "-c", program, cache_dir, guest_path("sleep")], check=True, timeout=60)
+
+
+def test_a_system_without_room_for_an_instance_is_overloaded(cache_dir: Path) -> None:
+    program = """
+import resource, sys
+from pathlib import Path
+from limes import Overloaded, Runtime
+
+function = Runtime(sys.argv[1]).load(sys.argv[2])
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+unlimited = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), unlimited[1]))
+try:
+    function.run("nobody")
+except Overloaded as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_AS, unlimited)
+print(function.run("again").output)
+"""
+    command = [sys.executable, "-c", program, cache_dir, guest_path("hello")]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert "the system has no room for another instance: Cannot allocate memory" in said
+    assert said.endswith("Hello, again!\n")

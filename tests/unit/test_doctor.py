@@ -42,6 +42,19 @@ def test_pagemap_scan_counts_the_pages_that_were_written():
         pytest.skip(f"not on this kernel: {error}")
 
 
+@pytest.mark.parametrize(
+    ("lines", "level"),
+    [([], "ok"), (["/dev/zram0 partition 1048572 0 100"], "warn")],
+    ids=["off", "on"],
+)
+def test_swap_that_is_on_is_told(lines: list[str], level: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        doctor, "_read_text", lambda _: "\n".join(["Filename Type Size Used Priority", *lines])
+    )
+    check = doctor.check_swap()
+    assert (check.level, bool(check.advice)) == (level, level == "warn")
+
+
 def test_a_kvm_that_is_there_but_does_not_run_guests_is_no_kvm(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(kvm, "DEVICE", "/dev/null")
     check = doctor.check_kvm()

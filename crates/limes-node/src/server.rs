@@ -1,7 +1,8 @@
 //! The HTTP server under the node: a thread a core, each with its own runtime and its own listener.
 //!
-//! It knows nothing of functions; a [`Serve`] answers the requests. Every connection stays on the thread that
-//! accepted it, so the request path shares nothing between threads that the service does not share.
+//! It knows nothing of functions; a [`Serve`] answers the requests. Every connection stays on one thread, so the request path shares nothing
+//! between threads that the service does not share. The kernel spreads connections over the listeners by chance, of a few dozen often twice
+//! as many to one as to another; the thread that accepts one leaves it to the thread that has the fewest.
 
 use crate::busy_poll;
 use crate::config::ServerConfig;
@@ -14,14 +15,14 @@ use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::futures::Notified;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 pub use crate::connection::Connection;
 
@@ -50,12 +51,32 @@ pub(crate) struct Gate {
     draining: AtomicBool,
     drain: Notify,
     open: AtomicUsize,
+    threads: Box<[Thread]>,
     accepting: AtomicUsize,
     accepted: AtomicU64,
     refused: AtomicU64,
 }
 
+/// One server thread, as the others see it.
+struct Thread {
+    open: AtomicUsize,
+    arrivals: mpsc::UnboundedSender<Arrival>,
+}
+
+/// A connection that another thread has accepted for this one.
+struct Arrival {
+    stream: StdStream,
+    peer: SocketAddr,
+    open: Open,
+}
+
 impl Gate {
+    /// The thread with the fewest connections: `own`, unless another has fewer.
+    fn least_loaded(&self, own: usize) -> usize {
+        let load = |&number: &usize| (self.threads[number].open.load(Ordering::Relaxed), number != own);
+        (0..self.threads.len()).min_by_key(load).unwrap_or(own)
+    }
+
     pub(crate) fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
@@ -107,17 +128,20 @@ impl Server {
                 .from_source(error)
         };
         let address = listeners[0].local_addr().map_err(|e| failed("local address", e))?;
+        let (arrivals, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+        let others = arrivals.into_iter().map(|arrivals| Thread { open: AtomicUsize::new(0), arrivals });
         let gate = Arc::new(Gate {
             draining: AtomicBool::new(false),
             drain: Notify::new(),
             open: AtomicUsize::new(0),
+            threads: others.collect(),
             accepting: AtomicUsize::new(count),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         });
         let (phase, _) = watch::channel(Phase::Accept);
         let server = Self { address, gate, phase, threads: Mutex::default() };
-        for (number, listener) in listeners.into_iter().enumerate() {
+        for (number, (listener, inbox)) in listeners.into_iter().zip(inboxes).enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_io()
                 .enable_time()
@@ -135,7 +159,7 @@ impl Server {
                 .name(format!("limes-http-{number}"))
                 .spawn(move || {
                     LANE.set(number);
-                    runtime.block_on(run(listener, lane, phase));
+                    runtime.block_on(run(listener, inbox, lane, phase));
                 })
                 .map_err(|e| failed("thread", e))?;
             server.threads.lock().push(thread);
@@ -250,7 +274,13 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-async fn run<S: Serve>(listener: StdListener, lane: Arc<Lane<S>>, mut phase: watch::Receiver<Phase>) {
+async fn run<S: Serve>(
+    listener: StdListener,
+    inbox: mpsc::UnboundedReceiver<Arrival>,
+    lane: Arc<Lane<S>>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    tokio::spawn(take_in(inbox, lane.clone()));
     if !lane.config.busy_poll.is_zero() {
         tokio::spawn(busy_poll::run(lane.config.busy_poll));
     }
@@ -312,18 +342,39 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// One open connection, counted.
-struct Open(Arc<Gate>);
+/// One open connection, counted for the thread with this number.
+struct Open {
+    gate: Arc<Gate>,
+    thread: usize,
+}
+
+impl Open {
+    fn new(gate: &Arc<Gate>, thread: usize) -> Self {
+        gate.threads[thread].open.fetch_add(1, Ordering::Relaxed);
+        Self { gate: gate.clone(), thread }
+    }
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::SeqCst);
+        self.gate.threads[self.thread].open.fetch_sub(1, Ordering::Relaxed);
+        self.gate.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Serves what other threads accept for this one.
+async fn take_in<S: Serve>(mut inbox: mpsc::UnboundedReceiver<Arrival>, lane: Arc<Lane<S>>) {
+    while let Some(Arrival { stream, peer, open }) = inbox.recv().await {
+        if let Ok(stream) = TcpStream::from_std(stream) {
+            spawn(stream, peer, open, &lane);
+        }
     }
 }
 
 fn admit<S: Serve>(stream: TcpStream, peer: SocketAddr, lane: &Arc<Lane<S>>) {
     let before = lane.gate.open.fetch_add(1, Ordering::SeqCst);
-    let open = Open(lane.gate.clone());
+    let thread = lane.gate.least_loaded(current_lane());
+    let open = Open::new(&lane.gate, thread);
     if before >= lane.config.max_connections {
         lane.gate.refused.fetch_add(1, Ordering::Relaxed);
         return;
@@ -331,6 +382,16 @@ fn admit<S: Serve>(stream: TcpStream, peer: SocketAddr, lane: &Arc<Lane<S>>) {
     lane.gate.accepted.fetch_add(1, Ordering::Relaxed);
     // Fails only when the client has gone already, which the first read tells as well.
     let _ = stream.set_nodelay(true);
+    if thread == current_lane() {
+        return spawn(stream, peer, open, lane);
+    }
+    if let Ok(stream) = stream.into_std() {
+        // Its thread is gone only when the server is.
+        let _ = lane.gate.threads[thread].arrivals.send(Arrival { stream, peer, open });
+    }
+}
+
+fn spawn<S: Serve>(stream: TcpStream, peer: SocketAddr, open: Open, lane: &Arc<Lane<S>>) {
     let lane = lane.clone();
     tokio::spawn(async move {
         let _open = open;

@@ -1,6 +1,7 @@
 //! The Wasmtime engine as Limes sets it up, and the clock that bounds its guests.
 
 use crate::compile::Target;
+use crate::spares::Spares;
 use limes_core::{Error, ErrorKind, Result, Tier};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -22,18 +23,31 @@ const HOST_STACK: u64 = 512 << 10;
 pub(crate) struct EngineSettings {
     /// WebAssembly stack in bytes: a property of the engine, so functions with another limit get another engine.
     pub stack: u64,
-    /// Instances alive at once; `None` allocates each from the operating system instead of a pool.
-    pub slots: Option<u32>,
+    /// Guests alive at once.
+    pub slots: u32,
+    pub allocation: Allocation,
     /// Whether components may be asynchronous (WASI 0.3): machinery that each call of any other would pay for.
     pub concurrent: bool,
     /// Which compiler's code it runs: they pass arguments in different ways, so each has an engine.
     pub tier: Tier,
 }
 
+/// Where an engine has what instances are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Allocation {
+    /// From the operating system, each time.
+    System,
+    /// From Wasmtime's pool.
+    Pool,
+    /// From what each thread keeps: for instances with little memory.
+    Spares,
+}
+
 /// An engine and its ticker.
 pub(crate) struct Engine {
     target: Target,
     ticker: Arc<Ticker>,
+    slots: usize,
 }
 
 impl Engine {
@@ -46,7 +60,7 @@ impl Engine {
             )
             .from_source(error)
         })?;
-        Ok(Self { ticker: Ticker::start(target.engine())?, target })
+        Ok(Self { ticker: Ticker::start(target.engine())?, target, slots: settings.slots as usize })
     }
 
     pub fn wasmtime(&self) -> &wasmtime::Engine {
@@ -59,14 +73,27 @@ impl Engine {
     }
 
     /// A guest starts: the epoch advances until [`leave`](Self::leave).
-    pub fn enter(&self) {
-        self.ticker.enter();
+    ///
+    /// # Errors
+    /// [`Overloaded`](ErrorKind::Overloaded) when no slot is free.
+    pub fn enter(&self) -> Result<()> {
+        if self.ticker.enter() < self.slots {
+            return Ok(());
+        }
+        self.leave();
+        Err(no_slot())
     }
 
     /// A guest that [`enter`](Self::enter)ed has ended.
     pub fn leave(&self) {
         self.ticker.leave();
     }
+}
+
+/// Every slot of an engine is taken.
+pub(crate) fn no_slot() -> Error {
+    let message = "every instance slot of the engine is taken; try again, or start it with more `slots`";
+    Error::new(ErrorKind::Overloaded, "instantiate", message)
 }
 
 fn config(settings: EngineSettings) -> Config {
@@ -84,8 +111,16 @@ fn config(settings: EngineSettings) -> Config {
     if settings.tier == Tier::Baseline {
         config.strategy(Strategy::Winch);
     }
-    if let Some(slots) = settings.slots {
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)));
+    match settings.allocation {
+        Allocation::System => {}
+        Allocation::Pool => {
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings.slots)));
+        }
+        Allocation::Spares => {
+            let spares = Arc::new(Spares::new());
+            // What a memory begins with is copied into it.
+            config.with_host_memory(spares.clone()).with_host_stack(spares).memory_init_cow(false);
+        }
     }
     config
 }
@@ -108,9 +143,16 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
         .linear_memory_keep_resident(2 << 20)
         .table_keep_resident(128 << 10)
         .max_unused_warm_slots(64)
-        // Only the pages a request wrote are reset, where the kernel can tell (Linux 6.7).
-        .pagemap_scan(Enabled::Auto);
+        // Only the pages a request wrote are reset, where the kernel can tell (Linux 6.7). Wasmtime 48 asks for those in memory: one that was
+        // swapped out would be the next request's, as it is.
+        .pagemap_scan(if may_swap() { Enabled::No } else { Enabled::Auto });
     pool
+}
+
+/// Whether the system may swap memory out.
+fn may_swap() -> bool {
+    // A line of titles, and one for each device or file.
+    std::fs::read_to_string("/proc/swaps").map_or(true, |swaps| swaps.lines().nth(1).is_some())
 }
 
 /// Raises the engine's epoch every [`TICK`] while guests run, and sleeps while none does.
@@ -165,11 +207,13 @@ impl Ticker {
         }
     }
 
-    fn enter(&self) {
-        self.active.fetch_add(1, Ordering::SeqCst);
+    /// Says how many guests there were before.
+    fn enter(&self) -> usize {
+        let before = self.active.fetch_add(1, Ordering::SeqCst);
         if self.parked.load(Ordering::SeqCst) {
             self.wake();
         }
+        before
     }
 
     fn leave(&self) {

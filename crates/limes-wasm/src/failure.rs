@@ -1,6 +1,8 @@
 //! From Wasmtime's errors to those of Limes.
 
+use crate::engine::no_slot;
 use crate::host::Host;
+use crate::spares::NO_ROOM;
 use limes_core::{Error, ErrorKind};
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
@@ -24,12 +26,7 @@ pub(crate) fn translate(error: wasmtime::Error, host: &Host) -> Error {
         return Error::limit("run guest", "handles", limits.handles.into(), "one more");
     }
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
-        return Error::new(
-            ErrorKind::Overloaded,
-            "instantiate",
-            "every instance slot of the engine is taken; try again, or start it with more `slots`",
-        )
-        .from_source(error);
+        return no_slot().from_source(error);
     }
     if let Some(I32Exit(code)) = error.downcast_ref() {
         let failure = Error::new(
@@ -44,6 +41,9 @@ pub(crate) fn translate(error: wasmtime::Error, host: &Host) -> Error {
     if root.starts_with("resource limit exceeded") {
         let asked = root.rsplit(' ').next().unwrap_or("more");
         return Error::limit("instantiate", "instances", limits.instances.into(), asked);
+    }
+    if root.starts_with(NO_ROOM) {
+        return Error::new(ErrorKind::Overloaded, "instantiate", root);
     }
     if let Some(Trap::StackOverflow) = error.downcast_ref() {
         return Error::limit("run guest", "stack", limits.stack, "more").with("backtrace", backtrace(&error));

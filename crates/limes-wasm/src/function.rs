@@ -93,7 +93,7 @@ impl WasmFunction {
         code: impl Future<Output = Result<T>> + Send + 'static,
         session: &Arc<Session>,
         time: Time,
-    ) -> Guest<T> {
+    ) -> Result<Guest<T>> {
         Guest::new(code, session.clone(), time, self.0.clone())
     }
 
@@ -109,7 +109,7 @@ impl WasmFunction {
             let (answer,) = run.call_async(&mut *store, (&args,)).await?;
             Ok(answer)
         });
-        let answer = self.guest(code, &session, time).await?;
+        let answer = self.guest(code, &session, time)?.await?;
         if answer.len() as u64 > limit {
             return Err(Error::limit("run guest", "response", limit, format!("{} bytes", answer.len())));
         }
@@ -144,10 +144,10 @@ impl WasmFunction {
     ) -> Result<Guest<()>> {
         let request = crate::request::bounded(request, self.limits().request, session)?;
         let call = self.call(session, self.context_if_needed(session)?);
-        Ok(match self.0.contract {
+        match self.0.contract {
             Contract::Http03 => self.guest(http03::handle(call, request), session, time),
             _ => self.guest(http02::handle(call, request), session, time),
-        })
+        }
     }
 
     async fn command(
@@ -163,8 +163,8 @@ impl WasmFunction {
         let (wasi, written) = self.context(&session, args, stdin)?;
         let call = self.call(&session, Some(wasi));
         let exit_code = match self.0.contract {
-            Contract::Cli03 => self.guest(command::run03(call), &session, time).await?,
-            _ => self.guest(command::run02(call), &session, time).await?,
+            Contract::Cli03 => self.guest(command::run03(call), &session, time)?.await?,
+            _ => self.guest(command::run02(call), &session, time)?.await?,
         };
         Ok(Output::Command { exit_code, stdout: written.stdout.take(), stderr: written.stderr.take() })
     }

@@ -25,14 +25,16 @@ pub(crate) struct Guest<T> {
 }
 
 impl<T> Guest<T> {
+    /// # Errors
+    /// [`Overloaded`](ErrorKind::Overloaded) when no slot is free.
     pub fn new(
         code: impl Future<Output = Result<T>> + Send + 'static,
         session: Arc<Session>,
         (deadline, timeout): Time,
         function: Arc<Prepared>,
-    ) -> Self {
-        function.engine.enter();
-        Self { code: Some(Box::pin(code)), session, deadline, timeout, timer: None, function }
+    ) -> Result<Self> {
+        function.engine.enter()?;
+        Ok(Self { code: Some(Box::pin(code)), session, deadline, timeout, timer: None, function })
     }
 
     fn end(&mut self, outcome: Result<T>) -> Poll<Result<T>> {

@@ -29,6 +29,7 @@ mod request;
 mod response;
 mod sandbox;
 mod session;
+mod spares;
 mod tiered;
 mod unikernel;
 

@@ -2,7 +2,7 @@
 
 use crate::compile::{self, Cache, CacheInfo, CompileService, Loaded};
 use crate::component::{self, Digest};
-use crate::engine::{Engine, EngineSettings};
+use crate::engine::{Allocation, Engine, EngineSettings};
 use crate::function::{self, WasmFunction};
 use crate::fuse::CODE;
 use crate::host::Host;
@@ -42,12 +42,19 @@ const STACK_RANGE: std::ops::RangeInclusive<u64> = (64 << 10)..=(8 << 20);
 /// A component of fewer bytes is optimised at once, whatever its function's [`CompileMode`].
 const LARGE: usize = 96 << 10;
 
+/// What a small component begins with at most, in bytes: its memory, and what it puts there, which is copied at each call.
+const SMALL: (u64, u64) = (2 << 20, 64 << 10);
+
+fn is_small(component: &component::Component) -> bool {
+    component.initial_memory() <= SMALL.0 && component.initial_data() <= SMALL.1
+}
+
 /// Runs WebAssembly components inside the process.
 pub struct WasmSandbox {
     settings: Settings,
     compiler: Arc<CompileService>,
     unikernel: UnikernelCompiler,
-    /// Made when first needed; the common one at once.
+    /// Made when first needed, which takes milliseconds; the common ones at once.
     environments: Mutex<HashMap<EngineSettings, Arc<Environment>>>,
 }
 
@@ -93,6 +100,23 @@ impl Environment {
             limits,
             grants,
         })))
+    }
+}
+
+/// What a function needs of its engine.
+#[derive(Clone, Copy)]
+struct Needs {
+    /// WebAssembly stack, in bytes.
+    stack: u64,
+    /// Whether it has little memory.
+    small: bool,
+    concurrent: bool,
+    tier: Tier,
+}
+
+impl Default for Needs {
+    fn default() -> Self {
+        Self { stack: Limits::default().stack, small: false, concurrent: false, tier: Tier::Optimized }
     }
 }
 
@@ -152,7 +176,9 @@ impl WasmSandbox {
             environments: Mutex::default(),
             settings,
         };
-        sandbox.environment(Limits::default().stack, false, Tier::Optimized)?;
+        for small in [true, false] {
+            sandbox.environment(Needs { small, ..Needs::default() })?;
+        }
         Ok(sandbox)
     }
 
@@ -188,19 +214,22 @@ impl WasmSandbox {
         terms: Terms,
         compile: CompileMode,
     ) -> Result<(Arc<dyn Function>, Timing)> {
-        let stack = terms.limits.stack;
-        let mut environment = self.environment(stack, false, Tier::Optimized)?;
-        if let Some(loaded) = self.compiler.cached(environment.engine.target(), Digest::of(bytes)) {
-            let timing = loaded.timing;
-            return Ok((Arc::new(environment.link(loaded, terms)?), timing));
+        let mut needs = Needs { stack: terms.limits.stack, ..Needs::default() };
+        let digest = Digest::of(bytes);
+        for small in [true, false] {
+            let environment = self.environment(Needs { small, ..needs })?;
+            if let Some(loaded) = self.compiler.cached(environment.engine.target(), digest) {
+                let timing = loaded.timing;
+                return Ok((Arc::new(environment.link(loaded, terms)?), timing));
+            }
         }
         let source = component::read(bytes)?;
-        if source.is_async() {
-            environment = self.environment(stack, true, Tier::Optimized)?;
-        }
+        needs.concurrent = source.is_async();
+        needs.small = is_small(&source) && !needs.concurrent;
+        let environment = self.environment(needs)?;
         if compile == CompileMode::Tiered
             && source.bytes().len() >= LARGE
-            && let Some(made) = self.tiered(&environment, &source, &terms)?
+            && let Some(made) = self.tiered(&environment, needs, &source, &terms)?
         {
             return Ok(made);
         }
@@ -214,6 +243,7 @@ impl WasmSandbox {
     fn tiered(
         &self,
         environment: &Arc<Environment>,
+        needs: Needs,
         source: &component::Component,
         terms: &Terms,
     ) -> Result<Option<(Arc<dyn Function>, Timing)>> {
@@ -221,7 +251,7 @@ impl WasmSandbox {
             let timing = loaded.timing;
             return Ok(Some((Arc::new(environment.link(loaded, terms.clone())?), timing)));
         }
-        let Ok(fast) = self.environment(terms.limits.stack, source.is_async(), Tier::Baseline) else {
+        let Ok(fast) = self.environment(Needs { tier: Tier::Baseline, ..needs }) else {
             return Ok(None);
         };
         let Some((component, timing)) = compile::baseline(fast.engine.target(), source) else {
@@ -241,7 +271,7 @@ impl WasmSandbox {
     /// As [`load`](Self::load).
     pub fn compile(&self, bytes: &[u8]) -> Result<(Vec<u8>, Timing)> {
         let source = component::read(bytes)?;
-        let environment = self.environment(Limits::default().stack, source.is_async(), Tier::Optimized)?;
+        let environment = self.environment(Needs { concurrent: source.is_async(), ..Needs::default() })?;
         self.compiler.artifact(environment.engine.target(), &source)
     }
 
@@ -277,7 +307,8 @@ impl WasmSandbox {
         self.compiler.cache().map_or(Ok((0, 0)), Cache::verify)
     }
 
-    fn environment(&self, stack: u64, concurrent: bool, tier: Tier) -> Result<Arc<Environment>> {
+    fn environment(&self, needs: Needs) -> Result<Arc<Environment>> {
+        let Needs { stack, small, concurrent, tier } = needs;
         if !STACK_RANGE.contains(&stack) {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -289,10 +320,14 @@ impl WasmSandbox {
                 ),
             ));
         }
-        // A pool takes longer to make than the fast compiler's code is there.
-        let is_pooled = stack == Limits::default().stack && tier == Tier::Optimized;
-        let slots = is_pooled.then_some(self.settings.slots);
-        let settings = EngineSettings { stack, slots, concurrent, tier };
+        let allocation = match tier {
+            // A pool takes longer to make than the fast compiler's code is there.
+            Tier::Baseline => Allocation::System,
+            Tier::Optimized if small => Allocation::Spares,
+            Tier::Optimized if stack == Limits::default().stack => Allocation::Pool,
+            Tier::Optimized => Allocation::System,
+        };
+        let settings = EngineSettings { stack, slots: self.settings.slots, allocation, concurrent, tier };
         let mut environments = self.environments.lock();
         if let Some(environment) = environments.get(&settings) {
             return Ok(environment.clone());
@@ -403,7 +438,7 @@ mod tests {
     fn optimising_waits_for_the_end_of_the_first_call() {
         let sandbox = WasmSandbox::new(Settings { slots: 1, ..Settings::default() }).unwrap();
         let (source, limits) = (answering("first"), Limits::default());
-        let environment = |tier| sandbox.environment(limits.stack, false, tier).unwrap();
+        let environment = |tier| sandbox.environment(Needs { tier, ..Needs::default() }).unwrap();
         let (fast, slow) = (environment(Tier::Baseline), environment(Tier::Optimized));
         let terms = Terms { name: "first".into(), limits, grants: Grants::default() };
         let (component, timing) = compile::baseline(fast.engine.target(), &source).unwrap();

@@ -74,6 +74,7 @@ def examine(home: Path, cache_dir: Path) -> Report:
         check_processor,
         check_memory,
         check_pagemap_scan,
+        check_swap,
         check_kvm,
         check_map_count,
         check_open_files,
@@ -183,6 +184,19 @@ def pagemap_scan() -> int:
             first, end, _ = struct.unpack_from("<3Q", regions, 24 * index)
             pages += (end - first) // page
         return pages
+
+
+def check_swap() -> Check:
+    """Whether memory may be swapped out, where Wasmtime does not look for what a call wrote."""
+    count = len((_read_text("/proc/swaps") or "").splitlines()[1:])
+    if count:
+        return Check(
+            "swap",
+            "warn",
+            f"{count} on: large instances are reset as a whole, which takes longer",
+            "swapoff -a before a node starts; never turn swap on while one runs that was started without",
+        )
+    return Check("swap", "ok", "off")
 
 
 def check_kvm() -> Check:

@@ -13,3 +13,4 @@ mod http2;
 mod loads;
 mod logs;
 mod routes;
+mod spread;

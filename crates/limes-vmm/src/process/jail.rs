@@ -3,7 +3,6 @@
 //! Namespaces and Landlock are taken where the system permits them; without system calls to misuse they guard an empty room. The list of
 //! system calls is not optional: where it cannot be installed the process ends.
 
-use super::memory;
 use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use seccompiler::{
@@ -91,7 +90,7 @@ const REQUESTS: [u64; 10] = [
     0x4188_aea7,
     // KVM_SET_USER_MEMORY_REGION
     0x4020_ae46,
-    memory::OPCODE as u64,
+    limes_pagemap::OPCODE as u64,
 ];
 
 fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {

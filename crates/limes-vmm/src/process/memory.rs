@@ -1,11 +1,9 @@
 //! A machine's memory: its image mapped privately, and nothing where the image has nothing.
 
 use crate::image::Layout;
-use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, opcode};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use std::ffi::c_void;
 use std::io;
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::ptr;
@@ -79,19 +77,10 @@ impl Mapping {
     /// The ranges that were written since they were mapped or dropped, as offsets.
     fn written(&self, pagemap: impl AsFd) -> io::Result<Vec<Range<usize>>> {
         let mut found = Vec::new();
-        let start = self.base as u64;
-        let mut scan =
-            Scan { from: start, to: start + self.length as u64, regions: [Region::default(); REGIONS] };
-        while scan.from < scan.to {
-            // SAFETY: the argument is as the kernel's documentation of PAGEMAP_SCAN has it; it only reads page tables.
-            let (count, walked) = unsafe { rustix::ioctl::ioctl(&pagemap, scan.call())? };
-            found.extend(
-                scan.regions[..count]
-                    .iter()
-                    .map(|region| (region.start - start) as usize..(region.end - start) as usize),
-            );
-            scan.from = walked;
-        }
+        let start = self.base.addr();
+        limes_pagemap::own_pages(pagemap, start..start + self.length, |range| {
+            found.push(range.start - start..range.end - start);
+        })?;
         Ok(found)
     }
 
@@ -177,94 +166,3 @@ impl Drop for Mapping {
 }
 
 const PROTECTION: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
-
-/// Regions found by one scan.
-const REGIONS: usize = 256;
-
-/// One found region, as the kernel's `struct page_region`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Region {
-    start: u64,
-    end: u64,
-    categories: u64,
-}
-
-/// The kernel's `struct pm_scan_arg`.
-#[repr(C)]
-struct Argument {
-    size: u64,
-    flags: u64,
-    start: u64,
-    end: u64,
-    walk_end: u64,
-    regions: u64,
-    regions_length: u64,
-    max_pages: u64,
-    inverted: u64,
-    mask: u64,
-    any_of_mask: u64,
-    return_mask: u64,
-}
-
-/// The ioctl `PAGEMAP_SCAN`, asked for pages that are private and present or swapped out.
-struct Scan {
-    from: u64,
-    to: u64,
-    regions: [Region; REGIONS],
-}
-
-struct Call<'a> {
-    argument: Argument,
-    /// The kernel writes to them while the call lasts.
-    regions: PhantomData<&'a mut [Region; REGIONS]>,
-}
-
-const FILE: u64 = 1 << 2;
-const PRESENT: u64 = 1 << 3;
-const SWAPPED: u64 = 1 << 4;
-const ZERO_PAGE: u64 = 1 << 5;
-
-impl Scan {
-    fn call(&mut self) -> Call<'_> {
-        let argument = Argument {
-            size: size_of::<Argument>() as u64,
-            flags: 0,
-            start: self.from,
-            end: self.to,
-            walk_end: 0,
-            regions: self.regions.as_mut_ptr() as u64,
-            regions_length: REGIONS as u64,
-            max_pages: 0,
-            inverted: FILE | ZERO_PAGE,
-            mask: FILE | ZERO_PAGE,
-            any_of_mask: PRESENT | SWAPPED,
-            return_mask: 0,
-        };
-        Call { argument, regions: PhantomData }
-    }
-}
-
-// SAFETY: the opcode is that of PAGEMAP_SCAN, and the pointer is to its argument, which outlives the call.
-unsafe impl Ioctl for Call<'_> {
-    type Output = (usize, u64);
-
-    const IS_MUTATING: bool = true;
-
-    fn opcode(&self) -> Opcode {
-        OPCODE
-    }
-
-    fn as_ptr(&mut self) -> *mut c_void {
-        (&raw mut self.argument).cast()
-    }
-
-    unsafe fn output_from_ptr(count: IoctlOutput, argument: *mut c_void) -> rustix::io::Result<Self::Output> {
-        // SAFETY: the pointer is the one that `as_ptr` gave.
-        let walked = unsafe { (*argument.cast::<Argument>()).walk_end };
-        Ok((usize::try_from(count).unwrap_or(0), walked))
-    }
-}
-
-/// The number of `PAGEMAP_SCAN`.
-pub(super) const OPCODE: Opcode = opcode::read_write::<Argument>(b'f', 16);

@@ -32,6 +32,8 @@ pub struct Component {
     export: String,
     is_async: bool,
     has_several_memories: bool,
+    initial_memory: u64,
+    initial_data: u64,
 }
 
 impl Component {
@@ -65,6 +67,16 @@ impl Component {
         self.has_several_memories
     }
 
+    /// Bytes of linear memory that its core modules begin with, each counted once.
+    pub fn initial_memory(&self) -> u64 {
+        self.initial_memory
+    }
+
+    /// Bytes that they put there.
+    pub fn initial_data(&self) -> u64 {
+        self.initial_data
+    }
+
     /// The exported interface that holds the contract, by its exact name: `wasi:http/incoming-handler@0.2.3`.
     pub fn export(&self) -> &str {
         &self.export
@@ -94,6 +106,16 @@ pub fn read(input: &[u8]) -> Result<Component> {
     let Source { bytes, kind, digest } = Source::read(input)?;
     let surface = Surface::of(&bytes)?;
     let Found { contract, export } = contract::detect(&surface)?;
-    let Surface { is_async, has_several_memories, .. } = surface;
-    Ok(Component { bytes, kind, digest, contract, export, is_async, has_several_memories })
+    let Surface { is_async, has_several_memories, initial_memory, initial_data, .. } = surface;
+    Ok(Component {
+        bytes,
+        kind,
+        digest,
+        contract,
+        export,
+        is_async,
+        has_several_memories,
+        initial_memory,
+        initial_data,
+    })
 }

@@ -20,6 +20,10 @@ pub(super) struct Surface {
     /// Whether it may have more than one linear memory: several are defined, or what defines one may be instantiated more than once. A component
     /// inside may be, so that it only has none for certain when it makes no instance of a module.
     pub has_several_memories: bool,
+    /// Bytes of linear memory that its core modules begin with, each counted once.
+    pub initial_memory: u64,
+    /// Bytes that they put there.
+    pub initial_data: u64,
     /// Whether it needs component-model async: it is not valid without, or speaks WASI 0.3.
     pub is_async: bool,
 }
@@ -40,8 +44,16 @@ impl Surface {
             Err(_) => (validate(features()).map_err(failed)?, true),
         };
         let (imports, exports, core_modules) = (Vec::new(), Vec::new(), Vec::new());
-        let mut surface =
-            Self { types, imports, exports, core_modules, has_several_memories: false, is_async };
+        let mut surface = Self {
+            types,
+            imports,
+            exports,
+            core_modules,
+            has_several_memories: false,
+            initial_memory: 0,
+            initial_data: 0,
+            is_async,
+        };
         surface.walk(component).map_err(failed)?;
         // Some interfaces of WASI 0.3 have nothing asynchronous in them, and are hosted by its engine all the same.
         let v03 = |e: &External| Interface::parse(&e.name).and_then(Interface::wasi) == Some(Wasi::V03);
@@ -65,8 +77,15 @@ impl Surface {
                 }
                 Payload::MemorySection(section) => {
                     memories += section.count();
+                    for memory in section {
+                        let memory = memory?;
+                        let page = 1 << memory.page_size_log2.unwrap_or(16);
+                        let bytes = memory.initial.saturating_mul(page);
+                        self.initial_memory = self.initial_memory.saturating_add(bytes);
+                    }
                     self.has_several_memories |= open.contains(&true);
                 }
+                Payload::DataSection(section) => self.initial_data += section.range().len() as u64,
                 Payload::InstanceSection(section) => {
                     for instance in section {
                         instances += usize::from(matches!(instance?, Instance::Instantiate { .. }));
