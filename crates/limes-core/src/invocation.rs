@@ -97,7 +97,6 @@ const PHASES: usize = 11;
 /// The handle on a running invocation: identity, stop switch, phase clock.
 pub struct Control {
     id: u64,
-    started: Instant,
     stop: AtomicU8,
     finished: AtomicBool,
     baseline: AtomicBool,
@@ -111,7 +110,6 @@ impl Control {
     pub fn new(id: u64, observer: Arc<dyn Observer>) -> Arc<Self> {
         Arc::new(Self {
             id,
-            started: Instant::now(),
             stop: AtomicU8::new(0),
             finished: AtomicBool::new(false),
             baseline: AtomicBool::new(false),
@@ -124,11 +122,6 @@ impl Control {
     /// Unique in the process.
     pub fn id(&self) -> u64 {
         self.id
-    }
-
-    /// When the handle was made.
-    pub fn started(&self) -> Instant {
-        self.started
     }
 
     /// Asks the sandbox to end this invocation now. The first reason stays. Does not wait; safe from any thread.

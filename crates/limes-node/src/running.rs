@@ -103,7 +103,7 @@ impl RunningTable {
                 id: control.id(),
                 function: invoked.entry.state.name.to_string(),
                 revision: invoked.entry.spec.revision,
-                age: control.started().elapsed(),
+                age: invoked.accepted.elapsed(),
                 client: invoked.client,
             }));
         }
