@@ -1,8 +1,8 @@
 //! What instances with little memory are made of: linear memories and stacks, which a thread keeps for its next calls.
 //!
-//! Wasmtime's pool serves instances of any size, from lists and counters that all threads share: where two start instances at once, each takes
-//! half as long again. Most instances have little memory, and are needed again on the same thread at once: so a thread has a few of its own,
-//! and takes and gives them back without a word to another.
+//! Wasmtime's pool serves instances of any size, from lists and counters that all threads share: those that start instances at once take the
+//! cache lines from one another, a dozen times a call. Most instances have little memory, and are needed again on the same thread at once: so a
+//! thread has a few of its own, and takes and gives them back without a word to another.
 
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 use rustix::process::{Pid, getpid};
