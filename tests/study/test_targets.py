@@ -13,6 +13,7 @@ from tests.study.conftest import cell
 
 from limes import Runtime
 from limes.errors import GuestFailure, LimesIOError, Unavailable
+from limes.study import microvm
 from limes.study.microvm import LargestGrowth, MicrovmTarget, wait_for_rest
 from limes.study.process import ProcessTarget, children, private_bytes, resident_at_exit
 from limes.study.target import Sample
@@ -195,3 +196,12 @@ def test_a_process_that_has_ended_has_no_children() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     assert children(process.pid) == []
+
+
+def test_a_process_that_ends_while_it_is_looked_at_is_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    monkeypatch.setattr(microvm, "children", lambda _: [ended.pid])
+    # It was still there a moment ago.
+    monkeypatch.setattr(Path, "is_dir", lambda _: True)
+    wait_for_rest()

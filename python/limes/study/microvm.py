@@ -81,7 +81,11 @@ def _work() -> tuple[bool, dict[str, str]]:
     """Whether a thread of a process below this one runs or wants to, and the processor time of each."""
     working, done = False, {}
     for pid in children(os.getpid()):
-        for task in Path(f"/proc/{pid}/task").glob("*"):
+        tasks: list[Path] = []
+        # It may end meanwhile, whole or by a thread.
+        with suppress(OSError):
+            tasks.extend(Path(f"/proc/{pid}/task").iterdir())
+        for task in tasks:
             with suppress(OSError):
                 done[str(task)] = (task / "schedstat").read_text().split()[0]
                 working = working or (task / "stat").read_text().rpartition(") ")[2][0] in "RD"
