@@ -73,8 +73,8 @@ def test_one_call_more_than_there_are_slots_is_turned_away() -> None:
     runtime = Runtime(jit=True, slots=2)
     sleep, counter = runtime.load(guest_path("sleep")), runtime.load(COUNTER)
     with ThreadPoolExecutor(2) as threads:
-        calls = [threads.submit(sleep.run, "500") for _ in range(2)]
-        time.sleep(0.2)
+        calls = [threads.submit(sleep.run, "1500") for _ in range(2)]
+        time.sleep(0.5)
         with pytest.raises(Overloaded, match="slots"):
             counter.run()
         assert all(call.result() for call in calls)
