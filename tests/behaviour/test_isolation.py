@@ -1,14 +1,13 @@
 """Nothing passes from one call to the next."""
 
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.conftest import guest_path
 
-from limes import GuestTrap, LimesTimeout, LimitExceeded, Overloaded, Runtime
+from limes import GuestTrap, LimesTimeout, LimitExceeded, Runtime
 
 COUNTER = Path(__file__).with_name("counter.wat")
 GROWS = Path(__file__).with_name("grows.wat")
@@ -67,18 +66,6 @@ def test_slots_are_given_back_however_a_call_ended() -> None:
         with pytest.raises(LimitExceeded):
             bomb.run()
         assert counter.run().output == "11"
-
-
-def test_one_call_more_than_there_are_slots_is_turned_away() -> None:
-    runtime = Runtime(jit=True, slots=2)
-    sleep, counter = runtime.load(guest_path("sleep")), runtime.load(COUNTER)
-    with ThreadPoolExecutor(2) as threads:
-        calls = [threads.submit(sleep.run, "1500") for _ in range(2)]
-        time.sleep(0.5)
-        with pytest.raises(Overloaded, match="slots"):
-            counter.run()
-        assert all(call.result() for call in calls)
-    assert counter.run().output == "11"
 
 
 def test_output_is_that_of_the_call_alone(runtime: Runtime) -> None:

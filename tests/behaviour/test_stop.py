@@ -75,6 +75,14 @@ CALLS = [
 ]
 
 
+def test_one_call_more_than_there_are_slots_is_turned_away(one: OneSlot) -> None:
+    invocation = one.start("sleep", "1000")
+    with pytest.raises(Overloaded, match="slots"):
+        one.probe.run()
+    assert invocation.result()
+    assert one.probe.run("free").output == "free"
+
+
 @pytest.mark.parametrize(("name", "call"), CALLS)
 def test_stop_from_another_thread_ends_the_guest(one: OneSlot, name: str, call: str | Request) -> None:
     invocation = one.start(name, call)

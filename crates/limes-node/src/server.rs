@@ -50,7 +50,6 @@ pub trait Serve: Send + Sync + 'static {
 pub(crate) struct Gate {
     draining: AtomicBool,
     drain: Notify,
-    open: AtomicUsize,
     threads: Box<[Thread]>,
     accepting: AtomicUsize,
     accepted: AtomicU64,
@@ -71,6 +70,11 @@ struct Arrival {
 }
 
 impl Gate {
+    /// Connections open on all threads, or on their way to one.
+    fn open(&self) -> usize {
+        self.threads.iter().map(|thread| thread.open.load(Ordering::SeqCst)).sum()
+    }
+
     /// The thread with the fewest connections: `own`, unless another has fewer.
     fn least_loaded(&self, own: usize) -> usize {
         let load = |&number: &usize| (self.threads[number].open.load(Ordering::Relaxed), number != own);
@@ -128,13 +132,16 @@ impl Server {
                 .from_source(error)
         };
         let address = listeners[0].local_addr().map_err(|e| failed("local address", e))?;
-        let (arrivals, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
-        let others = arrivals.into_iter().map(|arrivals| Thread { open: AtomicUsize::new(0), arrivals });
+        let (threads, inboxes): (Vec<_>, Vec<_>) = (0..count)
+            .map(|_| {
+                let (arrivals, inbox) = mpsc::unbounded_channel();
+                (Thread { open: AtomicUsize::new(0), arrivals }, inbox)
+            })
+            .unzip();
         let gate = Arc::new(Gate {
             draining: AtomicBool::new(false),
             drain: Notify::new(),
-            open: AtomicUsize::new(0),
-            threads: others.collect(),
+            threads: threads.into(),
             accepting: AtomicUsize::new(count),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -175,7 +182,7 @@ impl Server {
     /// Connections since the start.
     pub fn connections(&self) -> ConnectionCounts {
         ConnectionCounts {
-            open: self.gate.open.load(Ordering::Relaxed),
+            open: self.gate.open(),
             accepted: self.gate.accepted.load(Ordering::Relaxed),
             refused: self.gate.refused.load(Ordering::Relaxed),
         }
@@ -206,7 +213,7 @@ impl Server {
     pub fn wait_idle(&self, deadline: Instant, also: impl Fn() -> bool) -> bool {
         loop {
             let listening = self.gate.accepting.load(Ordering::SeqCst) > 0;
-            if !listening && self.gate.open.load(Ordering::SeqCst) == 0 && also() {
+            if !listening && self.gate.open() == 0 && also() {
                 return true;
             }
             if Instant::now() >= deadline {
@@ -350,15 +357,14 @@ struct Open {
 
 impl Open {
     fn new(gate: &Arc<Gate>, thread: usize) -> Self {
-        gate.threads[thread].open.fetch_add(1, Ordering::Relaxed);
+        gate.threads[thread].open.fetch_add(1, Ordering::SeqCst);
         Self { gate: gate.clone(), thread }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.gate.threads[self.thread].open.fetch_sub(1, Ordering::Relaxed);
-        self.gate.open.fetch_sub(1, Ordering::SeqCst);
+        self.gate.threads[self.thread].open.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -372,10 +378,9 @@ async fn take_in<S: Serve>(mut inbox: mpsc::UnboundedReceiver<Arrival>, lane: Ar
 }
 
 fn admit<S: Serve>(stream: TcpStream, peer: SocketAddr, lane: &Arc<Lane<S>>) {
-    let before = lane.gate.open.fetch_add(1, Ordering::SeqCst);
     let thread = lane.gate.least_loaded(current_lane());
     let open = Open::new(&lane.gate, thread);
-    if before >= lane.config.max_connections {
+    if lane.gate.open() > lane.config.max_connections {
         lane.gate.refused.fetch_add(1, Ordering::Relaxed);
         return;
     }

@@ -117,7 +117,7 @@ fn config(settings: EngineSettings) -> Config {
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings.slots)));
         }
         Allocation::Spares => {
-            let spares = Arc::new(Spares::new());
+            let spares = Arc::new(Spares);
             // What a memory begins with is copied into it.
             config.with_host_memory(spares.clone()).with_host_stack(spares).memory_init_cow(false);
         }

@@ -8,9 +8,10 @@ use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 use rustix::process::{Pid, getpid};
 use std::cell::RefCell;
 use std::fs::File;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::LazyLock;
+use std::thread::LocalKey;
 use std::{io, ptr, slice};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType, StackCreator, StackMemory};
 
@@ -31,15 +32,7 @@ fn no_room(error: &io::Error) -> String {
 }
 
 /// Makes the memories and stacks of engines. How many there are is for whoever starts instances to say.
-pub(crate) struct Spares {
-    pagemap: Option<Arc<Pagemap>>,
-}
-
-impl Spares {
-    pub fn new() -> Self {
-        Self { pagemap: Pagemap::open().map(Arc::new) }
-    }
-}
+pub(crate) struct Spares;
 
 /// `/proc/self/pagemap`, where the kernel can be asked which pages a mapping has of its own.
 struct Pagemap {
@@ -47,6 +40,8 @@ struct Pagemap {
     /// The process that it tells of: one that forks off has another.
     process: Pid,
 }
+
+static PAGEMAP: LazyLock<Option<Pagemap>> = LazyLock::new(Pagemap::open);
 
 impl Pagemap {
     fn open() -> Option<Self> {
@@ -112,14 +107,17 @@ struct Memory {
     space: Space,
     guard: usize,
     reserved: usize,
+    /// Bytes it begins with.
+    minimum: usize,
     usable: usize,
-    pagemap: Option<Arc<Pagemap>>,
 }
 
 impl Memory {
-    fn map(reserved: usize, guard: usize, spares: &Spares) -> io::Result<Self> {
+    fn map(minimum: usize, reserved: usize, guard: usize) -> io::Result<Self> {
         let len = reserved.checked_add(2 * guard).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { space: Space::map(len)?, guard, reserved, usable: 0, pagemap: spares.pagemap.clone() })
+        let mut memory = Self { space: Space::map(len)?, guard, reserved, minimum, usable: 0 };
+        memory.set_usable(minimum)?;
+        Ok(memory)
     }
 
     fn start(&self) -> *mut u8 {
@@ -138,16 +136,6 @@ impl Memory {
         Ok(())
     }
 
-    /// Makes it what it was when it had `minimum` bytes, all zero.
-    fn reset(&mut self, minimum: usize) -> io::Result<()> {
-        if self.usable <= SMALL && self.usable == minimum {
-            self.zero(0..minimum);
-        } else {
-            self.zero_own_pages()?;
-        }
-        self.set_usable(minimum)
-    }
-
     fn zero(&mut self, range: Range<usize>) {
         assert!(range.end <= self.usable, "{range:?} of {}", self.usable);
         // SAFETY: so many bytes can be written, and nobody else has them.
@@ -157,9 +145,8 @@ impl Memory {
     /// Zeroes the pages that were written; those that were not stay what costs nothing.
     fn zero_own_pages(&mut self) -> io::Result<()> {
         let (start, end) = (self.start().addr(), self.start().addr() + self.usable);
-        if let Some(pagemap) = self.pagemap.clone().filter(|_| self.usable <= RESIDENT) {
-            let zero = |pages: Range<usize>| self.zero(pages.start - start..pages.end - start);
-            return pagemap.own_pages(start..end, zero);
+        if let Some(pagemap) = PAGEMAP.as_ref().filter(|_| self.usable <= RESIDENT) {
+            return pagemap.own_pages(start..end, |pages| self.zero(pages.start - start..pages.end - start));
         }
         // SAFETY: nobody else has it; private anonymous pages are zero when they come back.
         Ok(unsafe { mm::madvise(self.start().cast(), self.usable, Advice::LinuxDontNeed) }?)
@@ -185,80 +172,128 @@ impl Stack {
     }
 }
 
+/// What a thread keeps.
+trait Spare: Sized + 'static {
+    /// Where it keeps them.
+    const KEPT: &'static LocalKey<RefCell<Vec<Self>>>;
+
+    /// Those of one shape serve as well as one another.
+    type Shape: PartialEq;
+
+    fn shape(&self) -> Self::Shape;
+
+    /// Makes it what it was at first.
+    fn renew(&mut self) -> io::Result<()>;
+}
+
 thread_local! {
     static MEMORIES: RefCell<Vec<Memory>> = const { RefCell::new(Vec::new()) };
     static STACKS: RefCell<Vec<Stack>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Takes what `fits` from what this thread keeps, the last that came first.
-fn take<T>(kept: &RefCell<Vec<T>>, fits: impl FnMut(&T) -> bool) -> Option<T> {
-    let mut kept = kept.borrow_mut();
-    let place = kept.iter().rposition(fits)?;
-    Some(kept.remove(place))
-}
+impl Spare for Memory {
+    const KEPT: &'static LocalKey<RefCell<Vec<Self>>> = &MEMORIES;
 
-/// Keeps what was used, once `prepare` has made it new; unless there are enough that are `alike`. What has been here for the longest goes where
-/// there are too many of all.
-fn keep<T>(
-    kept: &RefCell<Vec<T>>,
-    mut used: T,
-    alike: impl Fn(&T) -> bool,
-    prepare: impl FnOnce(&mut T) -> io::Result<()>,
-) {
-    let mut kept = kept.borrow_mut();
-    if kept.len() >= ALIKE && kept.iter().filter(|one| alike(one)).count() >= ALIKE {
-        return;
+    /// What it begins with, may grow to, and has around it.
+    type Shape = (usize, usize, usize);
+
+    fn shape(&self) -> Self::Shape {
+        (self.minimum, self.reserved, self.guard)
     }
-    if prepare(&mut used).is_ok() {
-        if kept.len() == KEPT {
-            kept.remove(0);
+
+    fn renew(&mut self) -> io::Result<()> {
+        if self.usable <= SMALL && self.usable == self.minimum {
+            self.zero(0..self.usable);
+        } else {
+            self.zero_own_pages()?;
         }
-        kept.push(used);
+        self.set_usable(self.minimum)
     }
 }
 
-/// A memory in use.
-struct Lent {
-    memory: Option<Memory>,
-    /// Bytes it began with.
-    minimum: usize,
-}
+impl Spare for Stack {
+    const KEPT: &'static LocalKey<RefCell<Vec<Self>>> = &STACKS;
 
-impl Lent {
-    fn memory(&self) -> &Memory {
-        self.memory.as_ref().expect("it is given back when this is dropped")
+    /// Its size.
+    type Shape = usize;
+
+    fn shape(&self) -> Self::Shape {
+        self.size()
+    }
+
+    /// It is not cleared: no guest can read it.
+    fn renew(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
-impl Drop for Lent {
+/// One in use.
+struct Lent<T: Spare>(Option<T>);
+
+impl<T: Spare> Lent<T> {
+    /// The one of this shape that the thread kept last; a new one where it has none.
+    fn new(shape: &T::Shape, make: impl FnOnce() -> io::Result<T>) -> io::Result<Self> {
+        // A thread that ends keeps nothing.
+        let kept = T::KEPT.try_with(|kept| {
+            let mut kept = kept.borrow_mut();
+            let place = kept.iter().rposition(|one| one.shape() == *shape)?;
+            Some(kept.remove(place))
+        });
+        Ok(Self(Some(kept.ok().flatten().map_or_else(make, Ok)?)))
+    }
+}
+
+impl<T: Spare> Deref for Lent<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("taken only when this is dropped")
+    }
+}
+
+impl<T: Spare> DerefMut for Lent<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("taken only when this is dropped")
+    }
+}
+
+impl<T: Spare> Drop for Lent<T> {
+    /// Keeps it, unless there are enough that are like it. What has been here for the longest goes where there are too many of all.
     fn drop(&mut self) {
-        let Self { memory, minimum } = self;
-        if let Some(memory) = memory.take() {
-            let alike = |kept: &Memory| kept.usable == *minimum;
-            // A thread that ends keeps nothing.
-            let _ = MEMORIES.try_with(|kept| keep(kept, memory, alike, |memory| memory.reset(*minimum)));
-        }
+        let Some(mut used) = self.0.take() else { return };
+        let _ = T::KEPT.try_with(|kept| {
+            let mut kept = kept.borrow_mut();
+            let shape = used.shape();
+            if kept.len() >= ALIKE && kept.iter().filter(|one| one.shape() == shape).count() >= ALIKE {
+                return;
+            }
+            if used.renew().is_ok() {
+                if kept.len() == KEPT {
+                    kept.remove(0);
+                }
+                kept.push(used);
+            }
+        });
     }
 }
 
 // SAFETY: what `map` has reserved, guards included, stays where it is and is the instance's alone until this is dropped; past the
 // usable bytes nothing is accessible.
-unsafe impl LinearMemory for Lent {
+unsafe impl LinearMemory for Lent<Memory> {
     fn byte_size(&self) -> usize {
-        self.memory().usable
+        self.usable
     }
 
     fn byte_capacity(&self) -> usize {
-        self.memory().reserved
+        self.reserved
     }
 
     fn grow_to(&mut self, new_size: usize) -> wasmtime::Result<()> {
-        let memory = self.memory.as_mut().expect("it is given back when this is dropped");
-        memory.set_usable(new_size).map_err(Into::into)
+        self.set_usable(new_size).map_err(Into::into)
     }
 
     fn as_ptr(&self) -> *mut u8 {
-        self.memory().start()
+        self.start()
     }
 }
 
@@ -273,77 +308,48 @@ unsafe impl MemoryCreator for Spares {
         guard: usize,
     ) -> Result<Box<dyn LinearMemory>, String> {
         let reserved = reserved.or(maximum).unwrap_or(minimum);
-        let fits = |kept: &Memory| (kept.usable, kept.reserved, kept.guard) == (minimum, reserved, guard);
-        if let Ok(Some(memory)) = MEMORIES.try_with(|kept| take(kept, fits)) {
-            return Ok(Box::new(Lent { memory: Some(memory), minimum }));
-        }
-        let memory = Memory::map(reserved, guard, self).and_then(|mut memory| {
-            memory.set_usable(minimum)?;
-            Ok(memory)
-        });
-        let memory = memory.map_err(|error| no_room(&error))?;
-        Ok(Box::new(Lent { memory: Some(memory), minimum }))
-    }
-}
-
-/// A stack in use.
-struct LentStack(Option<Stack>);
-
-impl LentStack {
-    fn stack(&self) -> &Stack {
-        self.0.as_ref().expect("it is given back when this is dropped")
-    }
-}
-
-impl Drop for LentStack {
-    fn drop(&mut self) {
-        if let Some(stack) = self.0.take() {
-            let size = stack.size();
-            let _ = STACKS.try_with(|kept| keep(kept, stack, |kept| kept.size() == size, |_| Ok(())));
-        }
+        let lent = Lent::new(&(minimum, reserved, guard), || Memory::map(minimum, reserved, guard));
+        Ok(Box::new(lent.map_err(|error| no_room(&error))?))
     }
 }
 
 // SAFETY: the range is page-aligned, readable and writable, below it is a page that is neither, and it is the fiber's alone until this is
 // dropped.
-unsafe impl StackMemory for LentStack {
+unsafe impl StackMemory for Lent<Stack> {
     fn top(&self) -> *mut u8 {
-        let space = &self.stack().space;
-        space.at(space.len)
+        self.space.at(self.space.len)
     }
 
     fn range(&self) -> Range<usize> {
         let top = self.top().addr();
-        top - self.stack().size()..top
+        top - self.size()..top
     }
 
     fn guard_range(&self) -> Range<*mut u8> {
-        let space = &self.stack().space;
-        space.at(0)..space.at(rustix::param::page_size())
+        self.space.at(0)..self.space.at(rustix::param::page_size())
     }
 }
 
-// SAFETY: see `StackMemory` above. A stack that was used is not cleared, unless that is asked for: no guest can read it.
+// SAFETY: see `StackMemory` above.
 unsafe impl StackCreator for Spares {
     fn new_stack(&self, size: usize, zeroed: bool) -> wasmtime::Result<Box<dyn StackMemory>> {
-        if !zeroed && let Ok(Some(stack)) = STACKS.try_with(|kept| take(kept, |kept| kept.size() == size)) {
-            return Ok(Box::new(LentStack(Some(stack))));
-        }
-        let stack = Stack::map(size).map_err(|error| wasmtime::Error::msg(no_room(&error)))?;
-        Ok(Box::new(LentStack(Some(stack))))
+        let new = || Stack::map(size);
+        let lent = if zeroed { new().map(|stack| Lent(Some(stack))) } else { Lent::new(&size, new) };
+        Ok(Box::new(lent.map_err(|error| wasmtime::Error::msg(no_room(&error)))?))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
     use wasmtime::{Config, Engine, Memory as Imported, MemoryType, Store};
 
     const PAGE: usize = 64 << 10;
 
     fn lend(minimum: usize) -> Box<dyn LinearMemory> {
         let ty = MemoryType::new(0, None);
-        Spares::new().new_memory(ty, minimum, None, Some(1 << 30), 1 << 20).unwrap()
+        Spares.new_memory(ty, minimum, None, Some(1 << 30), 1 << 20).unwrap()
     }
 
     fn bytes(memory: &mut Box<dyn LinearMemory>) -> &mut [u8] {
@@ -387,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_thread_keeps_a_bounded_number_of_each() {
-        let stack = |size| Spares::new().new_stack(size, false).unwrap();
+        let stack = |size| Spares.new_stack(size, false).unwrap();
         for pages in 1..=4 {
             drop((0..2 * ALIKE).map(|_| lend(pages * PAGE)).collect::<Vec<_>>());
             assert_eq!(MEMORIES.with_borrow(Vec::len), (pages * ALIKE).min(KEPT));
@@ -399,7 +405,7 @@ mod tests {
 
     #[test]
     fn a_stack_lies_above_its_guard_and_is_taken_again() {
-        let spares = Spares::new();
+        let spares = Spares;
         let first = spares.new_stack(PAGE, false).unwrap();
         let (range, guard) = (first.range(), first.guard_range());
         assert_eq!((range.len(), first.top().addr()), (PAGE, range.end));
@@ -413,7 +419,7 @@ mod tests {
     #[test]
     fn what_lies_beyond_a_memory_traps_after_another_had_grown_there() {
         let mut config = Config::new();
-        config.with_host_memory(Arc::new(Spares::new())).memory_init_cow(false);
+        config.with_host_memory(Arc::new(Spares)).memory_init_cow(false);
         let engine = Engine::new(&config).unwrap();
         let memory = |store: &mut Store<()>| Imported::new(store, MemoryType::new(1, None)).unwrap();
         let mut store = Store::new(&engine, ());
