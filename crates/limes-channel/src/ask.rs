@@ -14,7 +14,7 @@ pub enum Ask<'a> {
         /// Its arguments one after the other, as described at [`FORWARDED`].
         arguments: &'a [u8],
     },
-    /// Reads at most `max` bytes (0 for as many as are there) from an input stream, answered by [`Answer::Bytes`].
+    /// Reads at most `max` bytes from an input stream, answered by [`Answer::Bytes`]; 0 only tells whether it goes on.
     Read {
         /// The stream.
         stream: u32,

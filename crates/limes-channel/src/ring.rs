@@ -72,7 +72,7 @@ impl End {
         Self { base, direction, position: 0 }
     }
 
-    /// Goes back to the start, for a ring whose positions were set to zero.
+    /// Goes back to the start, for a ring that was cleared.
     pub fn restart(&mut self) {
         self.position = 0;
     }

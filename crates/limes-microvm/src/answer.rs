@@ -64,9 +64,12 @@ impl Answer {
     /// Takes bytes.
     ///
     /// # Errors
-    /// They are more than the limit `response`.
+    /// They are none, come after the last, or are more than the limit `response`.
     pub fn chunk(&self, bytes: &[u8]) -> Result<()> {
         let mut state = self.state.lock();
+        if bytes.is_empty() || state.complete {
+            return Err(garbage("a piece of its answer that is empty, or comes after the last"));
+        }
         state.bytes += bytes.len() as u64;
         if state.bytes > self.limit {
             let asked =
@@ -83,8 +86,14 @@ impl Answer {
     }
 
     /// The body is complete, with these trailers.
+    ///
+    /// # Errors
+    /// It was before, or HTTP does not have such trailers.
     pub fn finished(&self, trailers: &[(&str, &[u8])]) -> Result<()> {
         let mut state = self.state.lock();
+        if state.complete {
+            return Err(garbage("the end of its answer twice"));
+        }
         if !trailers.is_empty() {
             state.frames.push_back(Frame::trailers(fields(trailers)?));
         }
@@ -137,12 +146,13 @@ impl Answer {
 }
 
 fn fields(entries: &[(&str, &[u8])]) -> Result<HeaderMap> {
-    let mut map = HeaderMap::with_capacity(entries.len());
+    let too_many = |_| garbage("more header fields than there can be");
+    let mut map = HeaderMap::try_with_capacity(entries.len()).map_err(too_many)?;
     for (name, value) in entries {
         let name =
             HeaderName::from_bytes(name.as_bytes()).map_err(|_| garbage("a header field that is none"))?;
         let value = HeaderValue::from_bytes(value).map_err(|_| garbage("a header value that is none"))?;
-        map.append(name, value);
+        map.try_append(name, value).map_err(too_many)?;
     }
     Ok(map)
 }

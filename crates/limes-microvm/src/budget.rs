@@ -13,6 +13,14 @@ pub(crate) struct Budget {
     freed: Notify,
 }
 
+/// What a call that wants a machine gets.
+pub(crate) enum Taken<M> {
+    /// One that waited.
+    Machine(M),
+    /// Memory for a new one.
+    Memory(Lease),
+}
+
 /// Memory of one machine; given back when it is dropped.
 pub(crate) struct Lease {
     budget: Arc<Budget>,
@@ -33,21 +41,31 @@ impl Budget {
         Some(Lease { budget: self.clone(), bytes })
     }
 
-    /// Takes memory for a machine, waiting for it until `deadline`; `make_room` is asked to end a machine that only waits.
+    /// A machine has come to wait: whoever waits for memory can have it, or end it.
+    pub fn tell(&self) {
+        self.freed.notify_waiters();
+    }
+
+    /// Takes a machine that is `waiting`, or memory for one, waiting for either until `deadline`; `make_room` is asked to end a machine
+    /// that only waits.
     ///
     /// # Errors
     /// [`ErrorKind::Overloaded`] when there is not enough in time, or never will be.
-    pub async fn take(
+    pub async fn take<M>(
         self: &Arc<Self>,
         bytes: u64,
         deadline: Instant,
+        waiting: impl Fn() -> Option<M>,
         make_room: impl Fn() -> bool,
-    ) -> Result<Lease> {
+    ) -> Result<Taken<M>> {
         loop {
             // Registered before it is looked, so that nothing given back between is missed.
             let freed = self.freed.notified();
+            if let Some(machine) = waiting() {
+                return Ok(Taken::Machine(machine));
+            }
             if let Some(lease) = self.try_take(bytes) {
-                return Ok(lease);
+                return Ok(Taken::Memory(lease));
             }
             if bytes <= self.allowed && make_room() {
                 continue;
@@ -80,7 +98,7 @@ impl Budget {
 impl Drop for Lease {
     fn drop(&mut self) {
         *self.budget.used.lock() -= self.bytes;
-        self.budget.freed.notify_waiters();
+        self.budget.tell();
     }
 }
 
@@ -89,19 +107,22 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    fn nothing() -> Option<()> {
+        None
+    }
+
     #[tokio::test]
     async fn memory_is_counted_before_a_machine_starts_and_given_back_after() {
         let budget = Budget::new(100);
         let first = budget.try_take(60).unwrap();
         assert!(budget.try_take(60).is_none());
         let soon = Instant::now() + Duration::from_millis(5);
-        let refused = budget.take(60, soon, || false).await.err().unwrap();
+        let refused = budget.take(60, soon, nothing, || false).await.err().unwrap();
         assert_eq!(refused.kind(), ErrorKind::Overloaded);
         let waiting = {
             let budget = budget.clone();
-            tokio::spawn(
-                async move { budget.take(60, Instant::now() + Duration::from_secs(30), || false).await },
-            )
+            let later = Instant::now() + Duration::from_secs(30);
+            tokio::spawn(async move { budget.take(60, later, nothing, || false).await })
         };
         tokio::task::yield_now().await;
         drop(first);
@@ -114,14 +135,33 @@ mod tests {
         let budget = Budget::new(100);
         let idle = Mutex::new(budget.try_take(100));
         let deadline = Instant::now() + Duration::from_secs(30);
-        let lease = budget.take(50, deadline, || idle.lock().take().is_some()).await;
-        assert!(lease.is_ok());
+        let taken = budget.take(50, deadline, nothing, || idle.lock().take().is_some()).await;
+        assert!(matches!(taken, Ok(Taken::Memory(_))));
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_comes_to_wait_is_had_or_makes_room() {
+        for is_own in [true, false] {
+            let budget = Budget::new(100);
+            let busy = budget.try_take(100);
+            let idle = Mutex::new(None);
+            let waiting = || if is_own { idle.lock().take() } else { None };
+            let make_room = || idle.lock().take().is_some();
+            let deadline = Instant::now() + Duration::from_secs(30);
+            let taken = budget.take(50, deadline, waiting, make_room);
+            let (taken, ()) = tokio::join!(taken, async {
+                *idle.lock() = busy;
+                budget.tell();
+            });
+            assert_eq!(matches!(taken, Ok(Taken::Machine(_))), is_own);
+            assert_eq!(matches!(taken, Ok(Taken::Memory(_))), !is_own);
+        }
     }
 
     #[tokio::test]
     async fn a_machine_larger_than_all_is_refused_at_once() {
         let budget = Budget::new(100);
         let deadline = Instant::now() + Duration::from_secs(3600);
-        assert!(budget.take(101, deadline, || true).await.is_err());
+        assert!(budget.take(101, deadline, nothing, || true).await.is_err());
     }
 }

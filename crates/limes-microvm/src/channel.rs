@@ -3,13 +3,16 @@
 use crate::driver::builtin::Ring;
 use futures_util::task::AtomicWaker;
 use limes_channel::{ToGuest, WINDOW, frame};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::task::coop::poll_proceed;
 
 /// Read at once.
 const CHUNK: usize = 64 << 10;
@@ -94,6 +97,21 @@ impl Channel {
         Ok(())
     }
 
+    /// Whether a machine that waits for a call still has its process: with that its channel closes.
+    pub fn lives(&mut self) -> bool {
+        match &mut self.link {
+            Link::Parked(socket) => {
+                let mut byte = [0; 1];
+                match rustix::net::recv(socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+                    Ok((_, length)) => length > 0,
+                    Err(error) => error == Errno::AGAIN,
+                }
+            }
+            Link::Ring(ring) => ring.lives(),
+            Link::Socket(_) | Link::Lost => false,
+        }
+    }
+
     /// The socket as it is, for a guest that speaks another protocol.
     pub fn into_socket(self) -> Option<UnixStream> {
         match self.link {
@@ -157,6 +175,8 @@ impl Channel {
 
     /// The payload of the next frame. May be given up and called again.
     ///
+    /// Each is charged to the task: a guest that says something all the time must not keep it from looking at what ends the call.
+    ///
     /// # Errors
     /// The machine is gone, or sent what is no frame.
     pub async fn next(&mut self) -> Result<Vec<u8>, Broken> {
@@ -164,9 +184,13 @@ impl Channel {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, Broken>> {
+        let charge = ready!(poll_proceed(cx));
         loop {
             match self.reader.next_frame() {
-                Ok(Some(payload)) => return Poll::Ready(Ok(payload.to_vec())),
+                Ok(Some(payload)) => {
+                    charge.made_progress();
+                    return Poll::Ready(Ok(payload.to_vec()));
+                }
                 Ok(None) => {}
                 Err(bad) => return Poll::Ready(Err(Broken::Garbage(bad.to_string()))),
             }
@@ -199,12 +223,19 @@ fn unattached() -> Broken {
 /// How much of its answer a guest may send: what was passed on opens it again.
 #[derive(Default)]
 pub(crate) struct Window {
-    /// Bytes that were passed on since the guest was told last.
+    /// Bytes that the guest sent, less those that it was told were passed on.
+    sent: AtomicU64,
+    /// Bytes that were passed on since it was told last.
     passed: AtomicU64,
     waiting: AtomicWaker,
 }
 
 impl Window {
+    /// `bytes` of the answer have come; how many there are now that the guest was not told were passed on.
+    pub fn fill(&self, bytes: u64) -> u64 {
+        self.sent.fetch_add(bytes, Ordering::AcqRel) + bytes
+    }
+
     /// `bytes` of the answer have gone further.
     pub fn pass(&self, bytes: u64) {
         if bytes > 0 {
@@ -213,25 +244,28 @@ impl Window {
         }
     }
 
-    /// What the guest may be told.
+    /// What the guest is told now.
     pub fn take(&self) -> u64 {
-        self.passed.swap(0, Ordering::AcqRel)
+        let passed = self.passed.swap(0, Ordering::AcqRel);
+        self.sent.fetch_sub(passed, Ordering::AcqRel);
+        passed
     }
 
-    /// Waits until there is something to tell.
+    /// Waits until the guest has room, by what it was told or will be: its question may cross the word of it.
     pub async fn opened(&self) {
-        self.at_least(1).await;
+        self.until(|| self.sent.load(Ordering::Acquire) < WINDOW || self.passed.load(Ordering::Acquire) > 0)
+            .await;
     }
 
     /// Waits until it is worth a message.
     pub async fn opened_wide(&self) {
-        self.at_least(WINDOW / 4).await;
+        self.until(|| self.passed.load(Ordering::Acquire) >= WINDOW / 4).await;
     }
 
-    async fn at_least(&self, bytes: u64) {
+    async fn until(&self, open: impl Fn() -> bool) {
         poll_fn(|cx| {
             self.waiting.register(cx.waker());
-            if self.passed.load(Ordering::Acquire) >= bytes { Poll::Ready(()) } else { Poll::Pending }
+            if open() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }

@@ -34,8 +34,6 @@ pub(crate) struct Conversation {
     pub timer: Timer,
     /// The response head has come and does not stand yet: the guest may still fail a moment later, and then it is no answer.
     pub held: Option<Lookout>,
-    /// Bytes of answer that the guest sent and was not credited.
-    pub open: u64,
     pub written: [u64; 2],
     /// The guest said that its response body will not be complete.
     pub broken: Option<Error>,
@@ -69,7 +67,10 @@ impl Conversation {
         let outcome = self.listen(begun).await;
         self.watch.control.record(Phase::Execute, begun.elapsed());
         match outcome {
-            Ok(code) => Ok((code, self.machine)),
+            Ok(code) => {
+                self.machine.holds = self.services.are_held();
+                Ok((code, self.machine))
+            }
             Err(error) => {
                 let ended = Instant::now();
                 drop(self.machine);
@@ -141,7 +142,6 @@ impl Conversation {
     fn credit(&mut self) {
         let passed = self.answer.window.take();
         if passed > 0 {
-            self.open = self.open.saturating_sub(passed);
             self.machine.channel.send(&ToGuest::Credit(passed));
         }
     }
@@ -190,15 +190,11 @@ impl Conversation {
                 }
             }
             ToHost::Chunk(bytes) if bytes.len() <= MAX_CHUNK => {
-                self.open += bytes.len() as u64;
-                if self.open >= HELD {
+                let sent = self.answer.window.fill(bytes.len() as u64);
+                if sent >= HELD {
                     self.stand();
                 }
-                // What was passed on and not yet told is the guest's to use all the same.
-                if self.open > WINDOW {
-                    self.credit();
-                }
-                if self.open > WINDOW {
+                if sent > WINDOW {
                     return Err(garbage("more of its answer than it was asked for"));
                 }
                 self.answer.chunk(bytes)?;

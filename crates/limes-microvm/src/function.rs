@@ -18,6 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tokio::task::coop::unconstrained;
 
 /// A function of the microVM sandbox.
 pub(crate) struct MicroVmFunction {
@@ -79,7 +80,6 @@ impl MicroVmFunction {
             contract: self.contract,
             timer,
             held: None,
-            open: 0,
             written: [0; 2],
             broken: None,
         };
@@ -122,17 +122,21 @@ impl MicroVmFunction {
             self.end(machine, watch);
             return Ok(Output::Http(http::Response::from_parts(head, body)));
         }
-        let head = early.unwrap_or_else(|| Err(no_response())).map_err(|error| watch.blame_denial(error))?;
-        let (producing, watched, pool) = (answer.clone(), watch.clone(), self.pool.clone());
+        let head = early
+            .unwrap_or_else(|| Err(no_response()))
+            .map_err(|error| watch.blame_denial(error))
+            // Before the guest is dropped, which is taken for its caller's going.
+            .inspect_err(|error| watch.control.finish(Err(error)))?;
+        let (producing, watched, pool) = (Producing(answer.clone()), watch.clone(), self.pool.clone());
         tokio::spawn(async move {
             match running.await {
                 Ok((_, machine)) => {
-                    let complete = if producing.is_complete() { Ok(()) } else { Err(unfinished()) };
-                    producing.end(complete);
+                    let complete = if producing.0.is_complete() { Ok(()) } else { Err(unfinished()) };
+                    producing.0.end(complete);
                     pool.release(machine, &watched).await;
                     watched.end_half();
                 }
-                Err(error) => producing.end(Err(error)),
+                Err(error) => producing.0.end(Err(error)),
             }
         });
         let announced = head.headers.get(http::header::CONTENT_LENGTH);
@@ -147,6 +151,19 @@ impl MicroVmFunction {
             pool.release(machine, &watch).await;
             watch.control.finish(Ok(()));
         });
+    }
+}
+
+/// An answer whose body streams. Dropped, it has ended: nobody waits for a task that is no more.
+struct Producing(Arc<Answer>);
+
+impl Drop for Producing {
+    fn drop(&mut self) {
+        self.0.end(Err(Error::new(
+            ErrorKind::Internal,
+            "run guest",
+            "the task of the guest ended before it",
+        )));
     }
 }
 
@@ -236,7 +253,9 @@ pub(crate) async fn until<T>(
         if let Some(error) = watch.interruption() {
             return Poll::Ready(Err(error));
         }
-        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        // It is looked at also where the guest's messages have used up what the task may do at a time.
+        let timer =
+            timer.get_or_insert_with(|| Box::pin(unconstrained(tokio::time::sleep_until(deadline.into()))));
         timer.as_mut().poll(cx).map(|()| Err(Error::timed_out(timeout)))
     })
     .await

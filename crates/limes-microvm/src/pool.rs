@@ -1,6 +1,6 @@
 //! The machines of one function: made as its mode says, given out one a call, put back or ended after it.
 
-use crate::budget::{Budget, Lease};
+use crate::budget::{Budget, Lease, Taken};
 use crate::channel::{Channel, Window};
 use crate::driver::process::Place;
 use crate::driver::{Configured, Driver, Machine, Monitor, Phases, Purpose, Snapshot, Template};
@@ -164,30 +164,33 @@ impl Pool {
         if !self.uses_snapshot() {
             return self.boot(phases, services, watch, deadline).await;
         }
-        while let Some(mut machine) = self.take_idle() {
-            if machine.channel.attach().is_ok() && machine.monitor.computed().is_some() {
-                return Ok(machine);
+        match self.take(deadline, || self.take_idle()).await? {
+            Taken::Machine(machine) => Ok(machine),
+            Taken::Memory(lease) => self.restore(phases, lease).await,
+        }
+    }
+
+    /// A machine that waits for a call, if there is one whose process has not died meanwhile.
+    fn take_idle(&self) -> Option<Machine> {
+        loop {
+            let mut machine = self.idle.lock().pop()?;
+            if machine.channel.lives() && machine.channel.attach().is_ok() {
+                return Some(machine);
             }
         }
-        self.restore(phases, deadline).await
     }
 
-    fn take_idle(&self) -> Option<Machine> {
-        self.idle.lock().pop()
+    async fn take<M>(&self, deadline: Instant, waiting: impl Fn() -> Option<M>) -> Result<Taken<M>> {
+        self.budget.take(self.memory, deadline, waiting, || self.all.make_room()).await
     }
 
-    async fn lease(&self, deadline: Instant) -> Result<Lease> {
-        self.budget.take(self.memory, deadline, || self.all.make_room()).await
-    }
-
-    async fn restore(&self, phases: &Phases, deadline: Instant) -> Result<Machine> {
-        let lease = self.lease(deadline).await?;
+    async fn restore(&self, phases: &Phases, lease: Lease) -> Result<Machine> {
         let snapshot = self.snapshot.lock().await.clone();
         let Some(snapshot) = snapshot else {
             return Err(Error::new(ErrorKind::Internal, "start microVM", "the function has no snapshot"));
         };
         let (channel, monitor) = snapshot.restore(phases.clone()).await?;
-        Ok(Machine { channel, monitor, _lease: lease })
+        Ok(Machine { channel, monitor, holds: false, _lease: lease })
     }
 
     /// A machine from nothing, or from one that was configured ahead.
@@ -198,11 +201,10 @@ impl Pool {
         watch: &Watch,
         deadline: Instant,
     ) -> Result<Machine> {
-        let ahead = self.configured.lock().pop();
-        let (configured, lease) = match ahead {
-            Some((configured, lease)) => (Some(configured), lease),
-            None => {
-                let lease = self.lease(deadline).await?;
+        let taken = self.take(deadline, || self.configured.lock().pop()).await?;
+        let (configured, lease) = match taken {
+            Taken::Machine((configured, lease)) => (Some(configured), lease),
+            Taken::Memory(lease) => {
                 let configured = match self.purpose() {
                     Some(purpose) => Some(self.template.configure(purpose, phases.clone()).await?),
                     None => None,
@@ -222,7 +224,7 @@ impl Pool {
         let instantiated = self.instantiate(&mut channel, &mut *monitor, services, watch).await?;
         phases.record(Phase::Instantiate, instantiated);
         phases.record(Phase::Boot, begun.elapsed().saturating_sub(instantiated));
-        Ok(Machine { channel, monitor, _lease: lease })
+        Ok(Machine { channel, monitor, holds: false, _lease: lease })
     }
 
     /// What a machine is configured for that is made now; `None` for one that is started with its process.
@@ -322,7 +324,12 @@ impl Pool {
                     Err(error) => tracing::debug!(%error, "a machine that cannot be put back is ended"),
                 }
             }
-            Isolation::Reuse if self.uses_snapshot() => self.put_back(machine),
+            // A command runs once in its instance.
+            Isolation::Reuse
+                if self.uses_snapshot() && !machine.holds && !self.loading.contract.is_command() =>
+            {
+                self.put_back(machine);
+            }
             _ => {
                 drop(machine);
                 watch.control.record(Phase::Teardown, begun.elapsed());
@@ -338,6 +345,7 @@ impl Pool {
                 idle.push(machine);
             }
         }
+        self.budget.tell();
     }
 
     /// Makes machines for later calls, as many as the mode keeps and memory allows, without anybody waiting.
@@ -366,12 +374,14 @@ impl Pool {
             if ahead.is_empty() {
                 ahead.push((configured, lease));
             }
+            drop(ahead);
+            self.budget.tell();
             return Ok(());
         }
         let snapshot = self.snapshot.lock().await.clone();
         if let Some(snapshot) = snapshot {
             let (channel, monitor) = snapshot.restore(Phases::default()).await?;
-            self.put_back(Machine { channel, monitor, _lease: lease });
+            self.put_back(Machine { channel, monitor, holds: false, _lease: lease });
         }
         Ok(())
     }

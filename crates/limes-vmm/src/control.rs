@@ -28,7 +28,7 @@ pub(crate) enum Order {
     Load(Layout),
     /// Run until the guest waits.
     Resume,
-    /// Put memory and registers back to what was loaded.
+    /// Put memory and registers back to what was loaded, and clear the rings.
     Reset,
     /// Write memory and registers down.
     Snapshot,

@@ -80,7 +80,7 @@ impl Worker {
         control::send(&self.socket, &Order::Resume, &[])
     }
 
-    /// Puts a machine that waits back to its image, and empties the rings. Answered by [`Event::Reset`].
+    /// Puts a machine that waits back to its image, and clears the rings, which are not used until that is done. Answered by [`Event::Reset`].
     ///
     /// # Errors
     /// The process is gone.
@@ -191,13 +191,8 @@ impl Rings {
         Ok(Self { base, to_guest, to_host })
     }
 
-    /// As new: positions at zero on both sides.
+    /// As new, once the process has cleared the memory.
     fn restart(&mut self) {
-        for offset in [0, 64, 128, 192] {
-            // SAFETY: the positions lie in the mapping; they are reached as atomics only, here too.
-            let position = unsafe { &*self.base.add(offset).cast::<std::sync::atomic::AtomicU32>() };
-            position.store(0, std::sync::atomic::Ordering::Release);
-        }
         self.to_guest.restart();
         self.to_host.restart();
     }

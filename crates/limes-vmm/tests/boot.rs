@@ -1,6 +1,7 @@
 //! Machines that boot a few instructions instead of the unikernel: what the process around them can do, and how they end.
 
-use limes_channel::machine::{NOTE_TYPE, WAIT_PORT};
+use limes_channel::machine::{NOTE_TYPE, RING, WAIT_PORT};
+use limes_channel::ring::{CAPACITY, TO_GUEST, TO_HOST};
 use limes_vmm::{Event, Image, Worker};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -157,6 +158,34 @@ fn text_is_not_written_and_data_not_executed() {
         let Some(worker) = loaded(&image(code)) else { return };
         let Event::Stopped(fault) = run(&worker) else { panic!("the machine went on") };
         assert_eq!(fault.cr2, at, "{fault:?}");
+    }
+}
+
+/// Writes a byte into the rings' page of positions and into each ring, where nothing was sent, if they and the first that was sent to it are zero, and
+/// waits; stops if not.
+fn writes_to_rings() -> Vec<u8> {
+    let mut code = Vec::new();
+    let fresh = [2048, TO_GUEST, TO_GUEST + 70_000, TO_HOST, TO_HOST + 70_000];
+    for (turn, offset) in (1_u8..).zip(fresh) {
+        let at = (u32::try_from(RING).unwrap() + u32::try_from(offset).unwrap()).to_le_bytes();
+        // mov edi, at; cmp byte ptr [rdi], 0; je on; ud2; on: mov byte ptr [rdi], turn
+        code.push(0xbf);
+        code.extend(at);
+        code.extend([0x80, 0x3f, 0, 0x74, 0x02, 0x0f, 0x0b, 0xc6, 0x07, turn]);
+    }
+    code.extend(wait());
+    code.extend([0x0f, 0x0b]);
+    code
+}
+
+#[test]
+fn a_machine_that_is_reset_finds_nothing_in_its_rings() {
+    let Some(mut worker) = loaded(&image(&writes_to_rings())) else { return };
+    for sent in [0, 1, 5000, CAPACITY as usize] {
+        assert_eq!(worker.to_guest().write(&vec![0xee; sent]), Ok(sent));
+        worker.reset().unwrap();
+        assert!(matches!(worker.wait().unwrap(), Event::Reset));
+        run_and_reset(&mut worker, 2, "a ring");
     }
 }
 

@@ -1,5 +1,8 @@
 //! The built-in monitor: a jailed process a machine, a ring in shared memory as the channel.
 
+#[cfg(test)]
+mod tests;
+
 use super::process::{on_starter, reap};
 use super::{Boot, Configured, Driver, Monitor, Phases, Purpose, Snapshot, Template};
 use crate::channel::{Channel, Link};
@@ -16,6 +19,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::task::coop::poll_proceed;
 
 /// Processes that wait for a machine to be asked for.
 const SPARE: usize = 4;
@@ -318,8 +322,15 @@ impl Ring {
         self.lookout = Lookout::default();
     }
 
-    /// Takes events until one changes what can be done.
+    /// Takes events until one changes what can be done. Each is charged to the task, as a [frame](Channel::next) is.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let charge = ready!(poll_proceed(cx));
+        let event = ready!(self.poll_any_event(cx));
+        charge.made_progress();
+        Poll::Ready(event)
+    }
+
+    fn poll_any_event(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let event = match self.worker().event() {
                 Ok(event) => event,
@@ -362,6 +373,18 @@ impl Ring {
         }
     }
 
+    /// Whether a machine that waits for a call still has its process.
+    pub fn lives(&mut self) -> bool {
+        match self.worker().event() {
+            Ok(None) => true,
+            Ok(Some(Event::Waiting)) => {
+                self.running = false;
+                true
+            }
+            Ok(Some(_)) | Err(_) => false,
+        }
+    }
+
     fn resume(&mut self) -> io::Result<()> {
         self.was_full = false;
         self.running = true;
@@ -385,7 +408,8 @@ impl Ring {
             let readable = end.readable().map_err(io::Error::other)?;
             if readable > 0 {
                 let count = end.read(into).map_err(io::Error::other)?;
-                self.was_full |= readable == CAPACITY;
+                // A guest that runs may fill the ring while it is read. One that found room is resumed for nothing, and waits again.
+                self.was_full |= self.running || readable == CAPACITY;
                 return Poll::Ready(Ok(count));
             }
             let unread = self.worker().to_guest().writable().map_err(io::Error::other)? < CAPACITY;

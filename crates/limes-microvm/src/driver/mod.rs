@@ -168,6 +168,8 @@ pub(crate) trait Monitor: Send + Sync {
 pub(crate) struct Machine {
     pub channel: Channel,
     pub monitor: Box<dyn Monitor>,
+    /// Whether its guest has handles of the last call's host, which mean nothing to the next one's.
+    pub holds: bool,
     /// Its memory, until it is gone.
     pub _lease: Lease,
 }

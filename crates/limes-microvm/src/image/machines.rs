@@ -1,7 +1,7 @@
 //! The machines of an image: made as its mode says, one a call.
 
 use super::{port, spare};
-use crate::budget::{Budget, Lease};
+use crate::budget::{Budget, Lease, Taken};
 use crate::channel::Channel;
 use crate::driver::console::Console;
 use crate::driver::process::Place;
@@ -35,6 +35,12 @@ pub(crate) struct Machine {
     pub(super) open: Open,
     pub(super) monitor: Box<dyn Monitor>,
     _lease: Lease,
+}
+
+/// A machine that was made before its call.
+enum Ahead {
+    Ready(Machine, Option<Console>),
+    Configured(Box<dyn Configured>, Lease),
 }
 
 /// What the machines of an image are made of.
@@ -106,6 +112,7 @@ impl Machines {
         }
         let waiting: Arc<dyn Waiting> = machines.clone();
         all.add(&waiting);
+        machines.budget.tell();
         machines.refill();
         Ok(machines)
     }
@@ -121,15 +128,6 @@ impl Machines {
         deadline: Instant,
         said: &mut Option<Console>,
     ) -> Result<Machine> {
-        let waiting = self.ready.lock().pop();
-        if let Some((machine, console)) = waiting {
-            self.refill();
-            *said = console;
-            if let Some(said) = said {
-                said.follow(control.clone());
-            }
-            return Ok(machine);
-        }
         let machine = self.begin(phases, deadline, said, Some(control)).await;
         self.refill();
         machine
@@ -142,13 +140,17 @@ impl Machines {
         said: &mut Option<Console>,
         control: Option<&Arc<Control>>,
     ) -> Result<Machine> {
-        let ahead = self.configured.lock().pop();
-        let (mut configured, lease) = match ahead {
-            Some(ahead) => ahead,
-            None => {
-                let lease = self.budget.take(self.memory, deadline, || self.all.make_room()).await?;
-                (self.template.configure(Purpose::Calls, phases.clone()).await?, lease)
+        let taken = self.budget.take(self.memory, deadline, || self.ahead(), || self.all.make_room()).await?;
+        let (mut configured, lease) = match taken {
+            Taken::Machine(Ahead::Ready(machine, console)) => {
+                *said = console;
+                if let (Some(said), Some(control)) = (said.as_ref(), control) {
+                    said.follow(control.clone());
+                }
+                return Ok(machine);
             }
+            Taken::Machine(Ahead::Configured(configured, lease)) => (configured, lease),
+            Taken::Memory(lease) => (self.template.configure(Purpose::Calls, phases.clone()).await?, lease),
         };
         *said = configured.console();
         if let (Some(said), Some(control)) = (said.as_ref(), control) {
@@ -160,6 +162,15 @@ impl Machines {
         let open = opened.map_err(|error| super::explain(error, &mut *monitor))?;
         phases.record(Phase::Boot, begun.elapsed());
         Ok(Machine { open, monitor, _lease: lease })
+    }
+
+    /// The furthest of what was made ahead.
+    fn ahead(&self) -> Option<Ahead> {
+        if let Some((machine, said)) = self.ready.lock().pop() {
+            return Some(Ahead::Ready(machine, said));
+        }
+        let (configured, lease) = self.configured.lock().pop()?;
+        Some(Ahead::Configured(configured, lease))
     }
 
     /// Waits until the image is ready.
@@ -180,6 +191,7 @@ impl Machines {
             said.leave();
         }
         self.ready.lock().push((machine, said));
+        self.budget.tell();
     }
 
     /// Makes what the mode keeps ahead, as much as memory allows, without anybody waiting.
@@ -209,6 +221,8 @@ impl Machines {
             if ahead.is_empty() {
                 ahead.push((configured, lease));
             }
+            drop(ahead);
+            self.budget.tell();
             return Ok(());
         }
         let said = configured.console();
@@ -218,6 +232,8 @@ impl Machines {
         if ready.len() < self.warm {
             ready.push((Machine { open, monitor, _lease: lease }, said));
         }
+        drop(ready);
+        self.budget.tell();
         Ok(())
     }
 }

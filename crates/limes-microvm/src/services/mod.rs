@@ -130,6 +130,17 @@ impl Services {
         Ok(handle)
     }
 
+    /// Whether the guest of a call that has ended holds anything of it but the call's own input, which it has let go.
+    pub fn are_held(&mut self) -> bool {
+        for (handle, receiving) in &self.receiving {
+            if matches!(receiving, http::Receiving::Input(_)) {
+                // What was made of it is left, and found.
+                let _ = self.table.delete(Resource::<DynInputStream>::new_own(*handle));
+            }
+        }
+        !self.table.is_empty()
+    }
+
     fn too_many(&self) -> Error {
         Error::limit("run guest", "handles", self.handles.into(), "one more")
     }
@@ -167,10 +178,7 @@ impl Services {
             }
             Ask::Poll { pollables, timeout } => Reply::Ready(self.poll(&pollables, timeout, window).await?),
             Ask::Read { stream, max, block } => {
-                let wanted = match max as usize {
-                    0 => MAX_CHUNK,
-                    max => max.min(MAX_CHUNK),
-                };
+                let wanted = (max as usize).min(MAX_CHUNK);
                 let stream = self.table.get_mut(&Resource::<DynInputStream>::new_borrow(stream))?;
                 let read = if block { stream.blocking_read(wanted).await } else { stream.read(wanted) };
                 self.stream_reply(read.map(Reply::Bytes))?

@@ -11,7 +11,7 @@ use rustix::fs::MemfdFlags;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
 const EINTR: i32 = rustix::io::Errno::INTR.raw_os_error();
@@ -148,9 +148,12 @@ impl Machine {
         Fault { exit, rip: general.rip, rsp: general.rsp, rbp: general.rbp, cr2: special.cr2 }
     }
 
-    /// Puts memory and registers back.
+    /// Puts memory and registers back, and clears the rings: a guest may have written anywhere in them.
     pub fn reset(&mut self, pagemap: &File) -> io::Result<()> {
         self.settle()?;
+        if let Some(rings) = &mut self.rings {
+            rings.clear();
+        }
         self.loaded_mut()?.memory.reset(pagemap)?;
         self.set_registers()
     }
@@ -192,6 +195,6 @@ impl Machine {
             special: self.processor.get_sregs()?,
             vectors: (&self.processor.get_xsave()?).into(),
         };
-        Ok((file.as_fd().try_clone_to_owned()?, extents, registers))
+        Ok((file.into(), extents, registers))
     }
 }

@@ -74,6 +74,11 @@ impl Mapping {
         unsafe { std::slice::from_raw_parts_mut(self.base.cast(), self.length) }
     }
 
+    /// Overwrites all of it with zeroes, for a machine that does not run. Of memory that is shared, nobody else uses it meanwhile.
+    pub fn clear(&mut self) {
+        self.bytes_mut().fill(0);
+    }
+
     /// The ranges that were written since they were mapped or dropped, as offsets.
     fn written(&self, pagemap: impl AsFd) -> io::Result<Vec<Range<usize>>> {
         let mut found = Vec::new();

@@ -1,7 +1,7 @@
 //! The component: loaded once, called as often as the host asks.
 
 use crate::body::Source;
-use crate::host::{Exit, Host, shared};
+use crate::host::{Exit, Host, Shared, shared};
 use crate::http::{IncomingRequest, ResponseOutparam};
 use crate::limiter::Limiter;
 use crate::{ask, bindings, engine, forward};
@@ -124,19 +124,27 @@ impl Loaded {
         }
     }
 
-    fn answer(&mut self, request: Request, mut source: Source) -> wasmtime::Result<Outcome<'static>> {
+    fn answer(&mut self, request: Request, source: Source) -> wasmtime::Result<Outcome<'static>> {
+        let source = shared(source);
+        let outcome = self.perform(request, &source);
+        // Who holds it longer must not ask the host of a later call for it.
+        *source.get() = Source::default();
+        outcome
+    }
+
+    fn perform(&mut self, request: Request, source: &Shared<Source>) -> wasmtime::Result<Outcome<'static>> {
         let (store, instance) = (&mut self.store, self.instance);
         match (request, self.contract) {
             (Request::Run, Contract::Run) => {
                 // Copied out of the guest's memory before the call ends: by then the guest has freed it.
                 let run = instance.get_typed_func::<(&str,), (String,)>(&mut *store, self.export)?;
-                let argument = String::from_utf8(source.read_all()?)?;
+                let argument = String::from_utf8(source.get().read_all()?)?;
                 let (answer,) = run.call(&mut *store, (&argument,))?;
                 ask::queue_chunk(answer.as_bytes());
                 Ok(Outcome::Returned)
             }
             (Request::Http { method, scheme, authority, path, headers }, Contract::Http) => {
-                let body = Some(shared(source));
+                let body = Some(source.clone());
                 let request = IncomingRequest { method, scheme, authority, path, headers, body };
                 let request = store.data_mut().table.push(request)?;
                 let outparam = store.data_mut().table.push(ResponseOutparam)?;
@@ -147,7 +155,7 @@ impl Loaded {
             }
             (Request::Command(args), Contract::Command) => {
                 let host = store.data_mut();
-                (host.args, host.stdin) = (args, shared(source));
+                (host.args, host.stdin) = (args, source.clone());
                 let run = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, self.export)?;
                 let (status,) = run.call(&mut *store, ())?;
                 Ok(Outcome::Exited(i32::from(status.is_err())))

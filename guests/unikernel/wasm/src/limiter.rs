@@ -22,7 +22,11 @@ impl Budget {
         Self { name, allowed, used: 0, refused: None }
     }
 
-    fn grow(&mut self, current: usize, desired: usize) -> bool {
+    /// Growth beyond `maximum`, which the guest's own code has set, fails whatever is said here, and takes nothing.
+    fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return false;
+        }
         let wanted = self.used.saturating_add(desired.saturating_sub(current) as u64);
         if wanted > self.allowed {
             self.refused.get_or_insert(wanted);
@@ -53,12 +57,12 @@ impl Limiter {
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.memory.grow(current, desired))
+    fn memory_growing(&mut self, now: usize, then: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.memory.grow(now, then, maximum))
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.tables.grow(current, desired))
+    fn table_growing(&mut self, now: usize, then: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.tables.grow(now, then, maximum))
     }
 
     fn instances(&self) -> usize {
