@@ -8,7 +8,7 @@
     ├── UnsupportedContract                       a component that exports nothing Limes can call
     ├── Unauthorized                              the bearer token is missing or wrong
     ├── NotFound                                  no such function, revision or invocation
-    ├── Unavailable                               the node cannot be reached, or is shutting down
+    ├── Unavailable                               the node cannot be reached, is starting, or is shutting down
     ├── InternalError                             a fault of Limes itself
     ├── CorruptedState                            something on disk is not what was written there
     ├── LimesIOError         (also OSError)       the system refused a file or socket operation
@@ -134,7 +134,7 @@ class NotFound(LimesError):
 
 
 class Unavailable(LimesError):
-    """The node cannot be reached, or is shutting down."""
+    """The node cannot be reached, is starting, or is shutting down."""
 
     kind = "unavailable"
 

@@ -1,16 +1,16 @@
 """The admin API: who may use it, what it changes, what it tells."""
 
 import json
+import socket
 import stat
-import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.conftest import DEADLINE, Node, eventually, guest_path
-from tests.node.conftest import Admin, error_of, stamped
+from tests.conftest import DEADLINE, Node, StartNode, eventually, guest_path
+from tests.node.conftest import Admin, OpenAdmin, error_of, stamped
 
 
 def outcomes(admin: Admin, name: str) -> dict[str, float]:
@@ -338,21 +338,40 @@ def test_a_running_invocation_is_listed_and_can_be_stopped(
 
 def test_an_invoke_whose_client_goes_away_is_stopped(node: Node, admin: Admin) -> None:
     admin.deploy("abandoned", "spin", limits={"cpu": "60s", "timeout": "60s"})
-    raised = []
-
-    def call() -> None:
-        try:
-            with Admin(node) as client:
-                client.post("/v1/functions/abandoned/invoke", json={}, timeout=0.2)
-        except httpx.ReadTimeout as error:
-            raised.append(error)
-
-    caller = threading.Thread(target=call)
-    caller.start()
-    eventually(lambda: admin.running("abandoned"), "the invocation to run")
-    caller.join(DEADLINE)
-    assert raised
+    url = httpx.URL(node.admin)
+    with socket.create_connection((url.host, url.port), DEADLINE) as client:
+        client.sendall(
+            f"POST /v1/functions/abandoned/invoke HTTP/1.1\r\nhost: {url.host}\r\n"
+            f"authorization: {node.authorization['Authorization']}\r\n"
+            "content-type: application/json\r\ncontent-length: 2\r\n\r\n{}".encode()
+        )
+        eventually(lambda: admin.running("abandoned"), "the invocation to run")
     eventually(lambda: not admin.running("abandoned"), "the invocation to be stopped")
+
+
+def test_a_stop_ends_a_guest_that_sleeps_after_its_head(start_node: StartNode, open_admin: OpenAdmin) -> None:
+    node = start_node("--slots", "1")
+    admin, caller = open_admin(node), open_admin(node)
+    admin.deploy("sleeper", "http_never", limits={"timeout": "5m"})
+    admin.deploy("probe", "hello")
+
+    def is_overloaded(answer: httpx.Response) -> bool:
+        return answer.is_error and error_of(answer)["kind"] == "overloaded"
+
+    def begin(pool: ThreadPoolExecutor) -> Future[httpx.Response]:
+        while True:
+            waiting = pool.submit(caller.invoke, "sleeper", path="/?head=1")
+            while not waiting.done():
+                if is_overloaded(admin.invoke("probe")):
+                    return waiting
+            assert is_overloaded(waiting.result()), "the probe was not faster"
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = begin(pool)
+        (row,) = admin.running("sleeper")
+        node.limes("stop", str(row["id"]))
+        assert error_of(waiting.result(DEADLINE))["kind"] == "stopped"
+    eventually(lambda: admin.invoke("probe").is_success, "the guest to be gone")
 
 
 def test_logs_hold_stdout_and_stderr(admin: Admin, tmp_path: Any) -> None:

@@ -1,6 +1,8 @@
 """A shutdown lets what was accepted come to its end."""
 
 import signal
+import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -18,6 +20,35 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+class Word:
+    """What guests wait for: each connects to the test and is done when it has been told a word."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(DEADLINE)
+        self.address = "{}:{}".format(*self._listener.getsockname())
+
+    def tell(self, count: int) -> None:
+        """Tell it to so many guests, one after the other."""
+        for _ in range(count):
+            guest, _ = self._listener.accept()
+            with guest:
+                while guest.recv(64):
+                    pass
+                guest.sendall(b"awake")
+
+    def close(self) -> None:
+        """No guest is told any more."""
+        self._listener.close()
+
+
+@pytest.fixture
+def word() -> Iterator[Word]:
+    word = Word()
+    yield word
+    word.close()
+
+
 def ask(node: Node, name: str, body: str) -> httpx.Response:
     with httpx.Client(timeout=DEADLINE, trust_env=False, verify=NO_TLS) as client:
         return client.post(node.function_url(name), content=body)
@@ -33,29 +64,27 @@ def accepted(admin: Admin, name: str) -> int:
     return int(function["running"]) + int(function["queued"])
 
 
+@pytest.mark.parametrize("concurrency", [8, 1], ids=["all-run", "most-wait-for-a-slot"])
 def test_everything_accepted_is_answered_before_the_node_ends(
-    start_node: StartNode, open_admin: OpenAdmin, pool: ThreadPoolExecutor
+    start_node: StartNode,
+    open_admin: OpenAdmin,
+    pool: ThreadPoolExecutor,
+    anyone: httpx.Client,
+    word: Word,
+    concurrency: int,
 ) -> None:
     node = start_node()
     admin = open_admin(node)
-    admin.deploy("sleep", "sleep", limits=LIMITS)
-    waiting = ask_many(pool, node, "sleep", *["700"] * 8)
-    eventually(lambda: accepted(admin, "sleep") == 8, "eight requests to run")
-    assert node.stop() == 0
+    admin.deploy("net", "net", limits={**LIMITS, "concurrency": concurrency}, grants={"tcp": [word.address]})
+    waiting = ask_many(pool, node, "net", *[f"tcp {word.address} hi"] * 8)
+    eventually(lambda: accepted(admin, "net") == 8, "eight requests to be there")
+    stopped = pool.submit(node.stop)
+    eventually(lambda: anyone.get(node.admin + "/readyz").status_code == 503, "the drain to begin")
+    assert accepted(admin, "net") == 8
+    word.tell(8)
+    assert stopped.result(DEADLINE) == 0
     answers = [future.result(DEADLINE) for future in waiting]
     assert [(answer.status_code, answer.text) for answer in answers] == [(200, "awake")] * 8
-
-
-def test_what_waits_for_a_slot_is_answered_too(
-    start_node: StartNode, open_admin: OpenAdmin, pool: ThreadPoolExecutor
-) -> None:
-    node = start_node()
-    admin = open_admin(node)
-    admin.deploy("narrow", "sleep", limits={**LIMITS, "concurrency": 1})
-    waiting = ask_many(pool, node, "narrow", *["200"] * 4)
-    eventually(lambda: accepted(admin, "narrow") == 4, "one to run and three to wait")
-    assert node.stop() == 0
-    assert [future.result(DEADLINE).text for future in waiting] == ["awake"] * 4
 
 
 def test_a_response_that_streams_is_finished(
@@ -65,12 +94,22 @@ def test_a_response_that_streams_is_finished(
     admin = open_admin(node)
     admin.deploy("stream", "http_stream", limits=LIMITS)
 
+    begun = threading.Event()
+
     def read() -> bytes:
-        with httpx.Client(timeout=DEADLINE, trust_env=False, verify=NO_TLS) as client:
-            return client.get(node.function_url("stream", "?chunks=5&size=64&pause=150")).content
+        url = node.function_url("stream", "?chunks=5&size=64&pause=150")
+        body = b""
+        with (
+            httpx.Client(timeout=DEADLINE, trust_env=False, verify=NO_TLS) as client,
+            client.stream("GET", url) as response,
+        ):
+            for part in response.iter_raw():
+                body += part
+                begun.set()
+        return body
 
     body = pool.submit(read)
-    eventually(lambda: admin.running("stream"), "the stream to begin")
+    assert begun.wait(DEADLINE)
     assert node.stop() == 0
     assert len(body.result(DEADLINE)) == 5 * 64
 

@@ -1,14 +1,21 @@
 """A node that starts again goes on where it was."""
 
+import fcntl
 import json
+import signal
+import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
-from tests.conftest import DEADLINE, Node, StartNode
+from tests.conftest import DEADLINE, Node, StartNode, eventually, guest_path
 from tests.node.conftest import OpenAdmin, error_of
+
+from limes.node.home import Home
 
 DEPLOYED = {
     "hello": "run",
@@ -183,3 +190,94 @@ def test_what_a_killed_node_left_behind_is_in_nobodys_way(
     assert open_admin(second).names() == ["hello"]
     assert second.stop() == 0
     assert not (second.home / "node.json").exists()
+
+
+def test_a_node_that_is_gone_is_not_told_the_token(start_node: StartNode) -> None:
+    node = start_node()
+    node.kill()
+    admin = httpx.URL(node.admin)
+    with socket.create_server((admin.host, admin.port or 0)) as other:
+        other.setblocking(False)
+        assert node.limes("list", check=False).returncode == 69
+        with pytest.raises(BlockingIOError):
+            other.accept()
+
+
+def test_a_client_that_looks_for_a_node_does_not_keep_it_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path)
+    with home.locked():
+        assert home.held()
+    assert not home.held()
+    client = home.lock_file.open()
+    fcntl.flock(client, fcntl.LOCK_SH)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: client.close())
+    with home.locked():
+        assert client.closed
+        assert home.held()
+
+
+SLOW_TO_RESTORE = """
+import pathlib, sys, time
+from limes.cli.app import run
+from limes.node.deployments import Deployments
+
+restore = Deployments.restore
+
+def restore_later(deployments):
+    while not pathlib.Path(sys.argv[1]).exists():
+        time.sleep(0.01)
+    restore(deployments)
+
+Deployments.restore = restore_later
+sys.exit(run(sys.argv[2:]))
+"""
+"""`limes ARGS...` of a node that waits for a file, the first argument, before it serves what was deployed."""
+
+
+def test_nothing_changes_and_nothing_is_missing_before_all_is_restored(
+    start_node: StartNode, anyone: httpx.Client, tmp_path: Path
+) -> None:
+    first = start_node()
+    first.deploy("hello")
+    first.deploy("run_echo", "kept")
+    assert first.stop() == 0
+    go = tmp_path / "go"
+    addresses = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+    command = [sys.executable, "-c", SLOW_TO_RESTORE, str(go), "serve", "--home", str(first.home), *addresses]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            running = eventually(Home(first.home).running, "the node to say where it is")
+            function, admin = f"http://{running.listen}/function/hello", f"http://{running.admin}"
+            of_hello = f"{admin}/v1/functions/hello"
+            headers = first.authorization
+
+            def is_starting() -> bool:
+                with suppress(httpx.ConnectError):
+                    return bool(anyone.get(f"{admin}/readyz").json() == {"status": "starting"})
+                return False
+
+            eventually(is_starting, "the admin API")
+            early = anyone.post(function, content="you")
+            assert early.headers["retry-after"] == "1"
+            for answer in (
+                early,
+                anyone.put(of_hello, content=guest_path("run_echo").read_bytes(), headers=headers),
+                anyone.patch(of_hello, json={}, headers=headers),
+                anyone.post(f"{of_hello}/rollback", headers=headers),
+                anyone.delete(of_hello, headers=headers),
+                anyone.post(f"{of_hello}/invoke", json={}, headers=headers),
+            ):
+                assert answer.status_code == 503
+                assert error_of(answer)["kind"] == "unavailable"
+                assert error_of(answer)["retryable"]
+            go.touch()
+            eventually(lambda: anyone.get(f"{admin}/readyz").is_success, "it to serve")
+            assert anyone.post(function, content="you").text == "Hello, you!"
+            assert anyone.delete(of_hello, headers=headers).is_success
+            assert anyone.post(function, content="you").status_code == 404
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(DEADLINE) == 0
+        finally:
+            process.kill()

@@ -43,7 +43,7 @@ kinds! {
     Unauthorized = "unauthorized", 401, 67, false;
     /// No such function, revision or invocation.
     NotFound = "not_found", 404, 68, false;
-    /// The node cannot be reached, or is shutting down.
+    /// The node cannot be reached, is starting, or is shutting down.
     Unavailable = "unavailable", 503, 69, true;
     /// A fault of Limes itself.
     Internal = "internal", 500, 70, false;

@@ -4,7 +4,7 @@ use crate::dispatch::{argument, enter, run};
 use crate::entry::Entry;
 use crate::headers::remove_hop_by_hop;
 use crate::invoked::{Capture, EndOnDrop, Invoked};
-use crate::waiting::until;
+use crate::waiting::{stopped, until_guest};
 use bytes::Bytes;
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
@@ -95,7 +95,7 @@ async fn invoke(
         Output::Http(response) => {
             let (parts, body) = response.into_parts();
             let limit = invoked.entry.spec.limits.response;
-            let body = until(control, deadline, "read response", collect(body, limit)).await??;
+            let body = until_guest(deadline, "read response", collect(body, limit)).await??;
             state.bytes_out(body.len() as u64);
             Output::Http(http::Response::from_parts(parts, body.into()))
         }
@@ -103,7 +103,10 @@ async fn invoke(
     };
     if let Some(capture) = &invoked.capture {
         // The guest may go on after its answer; its log and its timing are whole at its end.
-        until(control, deadline, "end", capture.ended.notified()).await?;
+        until_guest(deadline, "end", capture.ended.notified()).await?;
+        if let Some(reason) = control.stop_reason() {
+            return Err(stopped("end", reason));
+        }
     }
     Ok(output)
 }

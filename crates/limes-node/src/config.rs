@@ -14,7 +14,8 @@ pub struct ServerConfig {
     pub header_timeout: Duration,
     /// How long a kept-alive connection may stay without a request. Default 60 s.
     pub idle_timeout: Duration,
-    /// Between two reads of a request body, and between two writes to a client that does not read. Default 30 s.
+    /// Between two reads of a request body; and how long a client that does not keep up with its answer may take for
+    /// 64 KiB of it, or for the rest. Default 30 s.
     pub body_timeout: Duration,
     /// How long a server thread polls for its next request before it sleeps, where the last one came as quickly; zero: never.
     /// Default 100 us.
@@ -49,7 +50,7 @@ pub struct NodeConfig {
     pub header_timeout: Duration,
     /// How long a connection may idle; see [`ServerConfig::idle_timeout`].
     pub idle_timeout: Duration,
-    /// How long a body may stall, either way; see [`ServerConfig::body_timeout`].
+    /// How long a body may stall, or creep, either way; see [`ServerConfig::body_timeout`].
     pub body_timeout: Duration,
     /// How long a server thread polls before it sleeps; see [`ServerConfig::busy_poll`].
     pub busy_poll: Duration,

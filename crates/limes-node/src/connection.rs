@@ -2,14 +2,13 @@
 
 use crate::busy_poll;
 use crate::config::ServerConfig;
-use crate::guarded::Tracked;
+use crate::guarded::{Streams, Tracked};
 use crate::server::{Gate, Serve};
-use crate::stall::{StallClock, Waiting, Watched};
+use crate::stall::{PORTION, StallClock, Waiting, Watched};
 use futures_util::task::AtomicWaker;
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -37,7 +36,7 @@ pub struct Connection {
     head_begun: AtomicBool,
     read_dry: AtomicBool,
     write_blocked: AtomicBool,
-    writes: AtomicU64,
+    written: AtomicU64,
     linger: AtomicBool,
     closing: AtomicBool,
     task: AtomicWaker,
@@ -54,7 +53,7 @@ impl Connection {
             head_begun: AtomicBool::new(false),
             read_dry: AtomicBool::new(false),
             write_blocked: AtomicBool::new(false),
-            writes: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             linger: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             task: AtomicWaker::new(),
@@ -87,10 +86,11 @@ impl Connection {
         }
     }
 
-    pub(crate) fn on_write(&self, ready: bool) {
-        self.write_blocked.store(!ready, Relaxed);
-        if ready {
-            self.writes.store(self.writes.load(Relaxed).wrapping_add(1), Relaxed);
+    /// The socket took so many bytes, or has no room.
+    pub(crate) fn on_write(&self, taken: Poll<usize>) {
+        self.write_blocked.store(taken.is_pending(), Relaxed);
+        if let Poll::Ready(bytes) = taken {
+            self.written.store(self.written.load(Relaxed).wrapping_add(bytes as u64), Relaxed);
         }
     }
 
@@ -103,7 +103,7 @@ impl Connection {
         if self.closing.load(Relaxed) {
             (Waiting::Close, 0)
         } else if self.write_blocked.load(Relaxed) {
-            (Waiting::Write, self.writes.load(Relaxed))
+            (Waiting::Write, self.written.load(Relaxed) / PORTION)
         } else if self.in_flight.load(Relaxed) > 0 {
             (Waiting::Nothing, 0)
         } else if self.http2.load(Relaxed) {
@@ -159,7 +159,7 @@ impl Drop for InFlight {
 /// What every connection of one server thread shares.
 pub(crate) struct Lane<S> {
     pub(crate) service: Arc<S>,
-    pub(crate) http: auto::Builder<TokioExecutor>,
+    pub(crate) http: auto::Builder<Streams>,
     pub(crate) config: ServerConfig,
     pub(crate) gate: Arc<Gate>,
 }
@@ -178,8 +178,8 @@ impl<S> Lane<S> {
 }
 
 /// The HTTP settings of every server thread.
-pub(crate) fn http_settings() -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
+pub(crate) fn http_settings(body_timeout: Duration) -> auto::Builder<Streams> {
+    let mut http = auto::Builder::new(Streams { body_timeout });
     // Timeouts are the connection task's own: hyper's would set and clear a timer for every request.
     http.http1().header_read_timeout(None).max_buf_size(64 << 10).half_close(false).keep_alive(true);
     http.http2()
@@ -197,9 +197,7 @@ pub(crate) async fn serve<S: Serve>(stream: TcpStream, peer: SocketAddr, lane: A
     let mut drain = pin!(lane.gate.drain_begins());
     let mut http = pin!(lane.http.serve_connection(
         io,
-        service_fn(|request| {
-            answer(lane.service.clone(), connection.clone(), request, lane.config.body_timeout)
-        }),
+        service_fn(|request| answer(lane.service.clone(), connection.clone(), request)),
     ));
     let mut clock = StallClock::new();
     let mut registered = false;
@@ -241,7 +239,6 @@ async fn answer<S: Serve>(
     service: Arc<S>,
     connection: Arc<Connection>,
     request: Request<Incoming>,
-    body_timeout: Duration,
 ) -> Result<Response<Tracked<S::Body>>, Infallible> {
     let http2 = request.version() == Version::HTTP_2;
     let in_flight = InFlight::begin(connection.clone(), http2);
@@ -250,5 +247,5 @@ async fn answer<S: Serve>(
         connection.linger();
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(|body| Tracked::new(body, in_flight, http2, body_timeout)))
+    Ok(response.map(|body| Tracked::new(body, in_flight, http2)))
 }

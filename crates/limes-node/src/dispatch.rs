@@ -6,12 +6,13 @@ use crate::headers::remove_hop_by_hop;
 use crate::incoming::RequestBody;
 use crate::invoked::{EndOnDrop, Invoked, StopOnDrop};
 use crate::node::Inner;
-use crate::outgoing::Outgoing;
+use crate::outgoing::{GuestBody, Outgoing};
 use crate::server::{Connection, Serve};
 use crate::turn::turn;
+use crate::waiting::until;
 use bytes::Bytes;
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use limes_core::{
@@ -37,7 +38,8 @@ impl Serve for Dispatcher {
         request: Request<Incoming>,
     ) -> Response<Outgoing> {
         let accepted = Instant::now();
-        let http1 = request.version() != Version::HTTP_2;
+        let http2 = request.version() == Version::HTTP_2;
+        let head_only = request.method() == Method::HEAD;
         let counters = &self.inner.shared.counters;
         counters.request();
         let routed = self.inner.table.load().route(&request);
@@ -47,7 +49,7 @@ impl Serve for Dispatcher {
                 if !request.body().is_end_stream() {
                     connection.linger();
                 }
-                return errors::response(&error);
+                Err(error)
             }
             Ok((entry, path)) => {
                 let (invoked, control) = Invoked::begin(entry, Some(connection.peer()), accepted, None);
@@ -57,14 +59,33 @@ impl Serve for Dispatcher {
                 answer
             }
         };
-        answer.unwrap_or_else(|error| {
+        let response = answer.unwrap_or_else(|error| {
             let mut response = errors::response(&error);
-            if http1 && error.kind() == ErrorKind::RequestTooLarge {
+            if !http2 && error.kind() == ErrorKind::RequestTooLarge {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             response
-        })
+        });
+        if http2 && has_no_body(head_only, response.status()) { without_body(response) } else { response }
     }
+}
+
+/// Whether the answer to a request ends with its head (RFC 9110, section 6.4.1).
+fn has_no_body(head_only: bool, status: StatusCode) -> bool {
+    head_only || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// The head alone; of a `HEAD` with the length of the body. On HTTP/1 hyper does this itself.
+fn without_body(response: Response<Outgoing>) -> Response<Outgoing> {
+    let (mut parts, body) = response.into_parts();
+    match (parts.status, body.size_hint().exact()) {
+        (StatusCode::NO_CONTENT, _) => drop(parts.headers.remove(header::CONTENT_LENGTH)),
+        (StatusCode::NOT_MODIFIED, _) | (_, None | Some(0)) => {}
+        (_, Some(length)) => {
+            parts.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+        }
+    }
+    Response::from_parts(parts, Outgoing::from(Bytes::new()))
 }
 
 fn informational(status: StatusCode) -> Error {
@@ -119,6 +140,7 @@ async fn invoke(
         connection.linger();
         return Err(Error::request_too_large(limits.request, declared));
     }
+    let head_only = request.method() == Method::HEAD;
     let deadline = invoked.accepted + invoked.entry.timeout;
     let unread = Unread { connection, is_left: !request.body().is_end_stream() };
     let loaded = enter(invoked, control, deadline).await?;
@@ -129,7 +151,10 @@ async fn invoke(
     let body = request_body(incoming, connection, invoked, deadline);
     unread.settled();
     let input = match loaded.contract {
-        Contract::Run => Input::Run(argument(body.collect(limits.request).await?)?),
+        Contract::Run => {
+            let body = body.collect(limits.request);
+            Input::Run(argument(until(control, deadline, "read body", body).await??)?)
+        }
         Contract::Cli02 | Contract::Cli03 => Input::Command { args: Vec::new(), stdin: body },
         Contract::Http02 | Contract::Http03 => {
             if let Some(authority) = parts.uri.authority() {
@@ -147,7 +172,7 @@ async fn invoke(
     if invoked.body_too_large() {
         return Err(Error::request_too_large(limits.request, limits.request + 1));
     }
-    respond(output?, control, invoked)
+    respond(output?, head_only, control, invoked)
 }
 
 /// Asks for a lingering close when a request's body was not even given to a guest.
@@ -235,7 +260,12 @@ fn exit_failure(exit_code: i32) -> Error {
     Error::new(ErrorKind::GuestFailure, "invoke", message).with("exit_code", exit_code)
 }
 
-fn respond(output: Output, control: &Arc<Control>, invoked: &Arc<Invoked>) -> Result<Answer> {
+fn respond(
+    output: Output,
+    head_only: bool,
+    control: &Arc<Control>,
+    invoked: &Arc<Invoked>,
+) -> Result<Answer> {
     let whole = |content_type: &'static str, bytes: Bytes| {
         invoked.entry.state.bytes_out(bytes.len() as u64);
         let mut response = Response::new(Outgoing::from(bytes));
@@ -252,9 +282,52 @@ fn respond(output: Output, control: &Arc<Control>, invoked: &Arc<Invoked>) -> Re
         Output::Http(response) => {
             let (mut parts, body) = response.into_parts();
             remove_hop_by_hop(&mut parts.headers);
-            let (body, streams) = Outgoing::guest(body, control, invoked);
-            let response = Response::from_parts(parts, body);
-            Ok(if streams { Answer::Streams(response) } else { Answer::Whole(response) })
+            match body {
+                Body::Empty => whole_body(parts, Bytes::new(), head_only, invoked),
+                Body::Full(bytes) => whole_body(parts, bytes, head_only, invoked),
+                Body::Stream(body) => {
+                    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(length);
+                    let body = GuestBody::new(body, announced, control, invoked);
+                    let body = if has_no_body(head_only, parts.status) {
+                        // Its end is the outcome, as if the body were sent.
+                        tokio::spawn(body.discard());
+                        Outgoing::from(Bytes::new())
+                    } else {
+                        Outgoing::Guest(body)
+                    };
+                    Ok(Answer::Streams(Response::from_parts(parts, body)))
+                }
+            }
         }
     }
+}
+
+/// The answer of a guest whose body is at hand.
+///
+/// # Errors
+/// [`ErrorKind::GuestFailure`] when the head announces another length: the client would take what comes next on the
+/// connection for the rest of it.
+fn whole_body(parts: response::Parts, bytes: Bytes, head_only: bool, invoked: &Invoked) -> Result<Answer> {
+    // Of a body that is not sent, the length may be told all the same.
+    if !head_only && parts.status != StatusCode::NOT_MODIFIED {
+        let mut announced = parts.headers.get_all(header::CONTENT_LENGTH).iter();
+        if announced.any(|announced| length(announced) != Some(bytes.len() as u64)) {
+            return Err(unfinished(bytes.len()));
+        }
+    }
+    invoked.entry.state.bytes_out(bytes.len() as u64);
+    Ok(Answer::Whole(Response::from_parts(parts, Outgoing::from(bytes))))
+}
+
+fn length(value: &HeaderValue) -> Option<u64> {
+    let digits = value.to_str().ok()?;
+    // `parse` takes a sign too.
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
+}
+
+fn unfinished(written: usize) -> Error {
+    let message = format!(
+        "the function did not finish its response body as it announced: its `content-length` is not the {written} bytes it wrote"
+    );
+    Error::new(ErrorKind::GuestFailure, "invoke", message)
 }

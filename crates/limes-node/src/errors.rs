@@ -76,6 +76,12 @@ pub(crate) fn no_function(name: &str) -> Error {
     Error::new(ErrorKind::NotFound, "route", format!("there is no function {name:?}; deploy it first"))
 }
 
+/// The error for what may be a function once the node knows all of them.
+pub(crate) fn starting() -> Error {
+    let message = "the node is starting and does not serve every function yet; try again";
+    Error::new(ErrorKind::Unavailable, "route", message)
+}
+
 /// Everything the log of a function says about a failed invocation.
 pub(crate) fn log_text(error: &Error) -> String {
     let mut text = format!("{}: {error}", error.kind());

@@ -1,102 +1,106 @@
-//! Response bodies on their way out.
+//! Response bodies on their way out, and the tasks of HTTP/2 streams.
 
 use crate::connection::InFlight;
+use crate::stall::{PORTION, StallClock, Waiting};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use parking_lot::Mutex;
+use hyper::rt::Executor;
+use std::cell::Cell;
 use std::error::Error as StdError;
-use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
-use tokio::task::AbortHandle;
+use std::time::Duration;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// The largest frame handed to an HTTP/2 stream at once, and the largest body that needs no guard.
+/// The largest frame handed to an HTTP/2 stream at once.
 const HTTP2_FRAME: usize = 64 << 10;
 
-/// A response body that keeps its connection marked as busy.
-///
-/// On HTTP/1 a client that does not read blocks the socket, which the connection sees. On HTTP/2 it only closes
-/// the stream's window: hyper then no longer polls the body, and nothing in it could end the guest behind it.
-/// So a body that may last is guarded there: taken away when the client has not asked for more in time.
-pub(crate) enum Tracked<B> {
-    Plain { body: B, _in_flight: InFlight },
-    Guarded { slot: Arc<Slot<B>>, watchdog: AbortHandle },
+tokio::task_local! {
+    /// What the HTTP/2 stream of this task waits for, and the bytes of its answer that hyper took so far.
+    static STREAM: Cell<(Waiting, u64)>;
 }
 
-pub(crate) struct Slot<B>(Mutex<Held<B>>);
+/// Runs each HTTP/2 stream in a task of its own, and ends one whose client takes its answer too slowly.
+///
+/// On HTTP/1 such a client blocks the socket, which the connection sees. On HTTP/2 it only closes the stream's
+/// window: hyper then waits for room without end, holding what the body gave it. With the task goes the body, and the
+/// guest behind it; the client is sent a reset, and its other streams go on.
+#[derive(Clone)]
+pub(crate) struct Streams {
+    pub(crate) body_timeout: Duration,
+}
 
-struct Held<B> {
-    body: Option<(B, InFlight)>,
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let body_timeout = self.body_timeout;
+        let watched = async move {
+            let mut stream = pin!(stream);
+            let mut clock = StallClock::new();
+            poll_fn(|cx| {
+                if stream.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                let (waiting, taken) = STREAM.with(Cell::get);
+                clock.poll(cx, (waiting, taken / PORTION), body_timeout)
+            })
+            .await;
+        };
+        tokio::spawn(STREAM.scope(Cell::new((Waiting::Nothing, 0)), watched));
+    }
+}
+
+/// A response body that keeps its connection marked as busy.
+pub(crate) struct Tracked<B> {
+    body: B,
+    /// On HTTP/2, what is left of a piece of the body.
     rest: Bytes,
-    /// Since when it is the client's turn.
-    offered: Option<Instant>,
+    http2: bool,
+    _in_flight: InFlight,
+}
+
+impl<B> Tracked<B> {
+    pub(crate) fn new(body: B, in_flight: InFlight, http2: bool) -> Self {
+        Self { body, rest: Bytes::new(), http2, _in_flight: in_flight }
+    }
 }
 
 impl<B> Tracked<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-{
-    pub(crate) fn new(body: B, in_flight: InFlight, http2: bool, timeout: Duration) -> Self {
-        let small = body.size_hint().upper().is_some_and(|size| size <= HTTP2_FRAME as u64);
-        if !http2 || small {
-            return Self::Plain { body, _in_flight: in_flight };
-        }
-        let held = Held { body: Some((body, in_flight)), rest: Bytes::new(), offered: Some(Instant::now()) };
-        let slot = Arc::new(Slot(Mutex::new(held)));
-        let watchdog = tokio::spawn(watch(Arc::downgrade(&slot), timeout)).abort_handle();
-        Self::Guarded { slot, watchdog }
-    }
-}
-
-async fn watch<B>(slot: Weak<Slot<B>>, timeout: Duration) {
-    loop {
-        let wake = {
-            let Some(slot) = slot.upgrade() else { return };
-            let mut held = slot.0.lock();
-            match held.offered {
-                Some(since) if since.elapsed() >= timeout => {
-                    let body = held.body.take();
-                    drop(held);
-                    // Outside the lock: dropping the body stops the guest.
-                    drop(body);
-                    return;
-                }
-                Some(since) => since + timeout,
-                None => Instant::now() + timeout,
-            }
-        };
-        tokio::time::sleep_until(wake.into()).await;
-    }
-}
-
-impl<B> Slot<B>
-where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
-    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let mut held = self.0.lock();
-        if held.rest.is_empty() {
-            let Some((body, _)) = &mut held.body else {
-                return Poll::Ready(Some(Err("the client did not read the response in time".into())));
-            };
-            match Pin::new(body).poll_frame(cx) {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx).map(|frame| frame.map(|result| result.map_err(Into::into)))
+    }
+
+    /// The next frame, and word of it to the task of the stream.
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let (_, taken) = STREAM.with(Cell::get);
+        if self.rest.is_empty() {
+            match self.poll_body(cx) {
                 Poll::Pending => {
-                    held.offered = None;
+                    STREAM.with(|stream| stream.set((Waiting::Nothing, taken)));
                     return Poll::Pending;
                 }
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => held.rest = data,
+                    Ok(data) => self.rest = data,
                     Err(other) => return Poll::Ready(Some(Ok(other))),
                 },
-                Poll::Ready(end) => return Poll::Ready(end.map(|result| result.map_err(Into::into))),
+                end => return end,
             }
         }
-        held.offered = Some(Instant::now());
-        let size = held.rest.len().min(HTTP2_FRAME);
-        Poll::Ready(Some(Ok(Frame::data(held.rest.split_to(size)))))
+        let size = match self.rest.len() {
+            // The last byte goes alone: hyper takes it when the client has room for all before it, and the stream
+            // is not over as long as something waits for that.
+            size @ 2..=HTTP2_FRAME => size - 1,
+            size => size.min(HTTP2_FRAME),
+        };
+        STREAM.with(|stream| stream.set((Waiting::Write, taken + size as u64)));
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(size)))))
     }
 }
 
@@ -111,46 +115,21 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut *self {
-            Self::Plain { body, .. } => {
-                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|result| result.map_err(Into::into)))
-            }
-            Self::Guarded { slot, .. } => slot.poll_frame(cx),
-        }
+        if self.http2 { self.poll_stream(cx) } else { self.poll_body(cx) }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Plain { body, .. } => body.is_end_stream(),
-            Self::Guarded { slot, .. } => {
-                let held = slot.0.lock();
-                held.rest.is_empty() && held.body.as_ref().is_some_and(|(body, _)| body.is_end_stream())
-            }
-        }
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Plain { body, .. } => body.size_hint(),
-            Self::Guarded { slot, .. } => {
-                let held = slot.0.lock();
-                let rest = held.rest.len() as u64;
-                let hint = held.body.as_ref().map(|(body, _)| body.size_hint()).unwrap_or_default();
-                let mut sum = SizeHint::new();
-                if let Some(upper) = hint.upper() {
-                    sum.set_upper(upper.saturating_add(rest));
-                }
-                sum.set_lower(hint.lower().saturating_add(rest));
-                sum
-            }
+        let rest = self.rest.len() as u64;
+        let hint = self.body.size_hint();
+        let mut sum = SizeHint::new();
+        if let Some(upper) = hint.upper() {
+            sum.set_upper(upper.saturating_add(rest));
         }
-    }
-}
-
-impl<B> Drop for Tracked<B> {
-    fn drop(&mut self) {
-        if let Self::Guarded { watchdog, .. } = self {
-            watchdog.abort();
-        }
+        sum.set_lower(hint.lower().saturating_add(rest));
+        sum
     }
 }

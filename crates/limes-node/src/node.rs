@@ -4,7 +4,6 @@ use crate::call::{Call, start};
 use crate::config::NodeConfig;
 use crate::dispatch::Dispatcher;
 use crate::entry::Entry;
-use crate::errors::no_function;
 use crate::loader::Shared;
 use crate::logs::LogLine;
 use crate::metrics::{FunctionState, NodeStats, Stats};
@@ -65,7 +64,8 @@ pub struct DrainReport {
 }
 
 impl Node {
-    /// Binds and starts to serve. There are no functions yet.
+    /// Binds and starts to serve. There are no functions yet: until [`restore`](Self::restore) says which there are, one
+    /// that is not there is unavailable, not missing.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] when the address cannot be bound or a thread not be started.
@@ -139,8 +139,8 @@ impl Node {
     /// `limits.output` bytes a stream.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::Unavailable`] while the node drains, [`ErrorKind::RequestTooLarge`], or
-    /// [`ErrorKind::InvalidArgument`] for a method, path or header that HTTP does not have.
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Unavailable`] while the node starts or drains,
+    /// [`ErrorKind::RequestTooLarge`], or [`ErrorKind::InvalidArgument`] for a method, path or header that HTTP does not have.
     pub fn start_call(&self, name: &str, call: Call) -> Result<Started> {
         if self.inner.shared.draining.load(Ordering::SeqCst) {
             let message = "the node is shutting down; call another, or this one when it is back";
@@ -228,7 +228,7 @@ impl Node {
     }
 
     fn find(&self, name: &str) -> Result<Arc<Entry>> {
-        self.inner.table.load().by_name.get(name).cloned().ok_or_else(|| no_function(name))
+        self.inner.table.load().find(name).cloned()
     }
 
     fn entry(&self, known: &Table, spec: FunctionSpec) -> Result<Arc<Entry>> {

@@ -4,7 +4,8 @@ use crate::invoked::Invoked;
 use crate::waiting::stopped;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use limes_core::{Body, BoxBody, Control, Error, Result, StopReason};
+use limes_core::{BoxBody, Control, Error, Result, StopReason};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,11 +28,23 @@ pub(crate) struct GuestBody {
     control: Arc<Control>,
     invoked: Arc<Invoked>,
     written: u64,
+    /// The `content-length`: hyper asks for no frame past it.
+    announced: Option<u64>,
 }
 
 impl GuestBody {
-    pub(crate) fn new(body: BoxBody, control: Arc<Control>, invoked: Arc<Invoked>) -> Self {
-        Self { body: Some(body), control, invoked, written: 0 }
+    pub(crate) fn new(
+        body: BoxBody,
+        announced: Option<u64>,
+        control: &Arc<Control>,
+        invoked: &Arc<Invoked>,
+    ) -> Self {
+        Self { body: Some(body), control: control.clone(), invoked: invoked.clone(), written: 0, announced }
+    }
+
+    /// Takes what the guest goes on to write, for nobody: its answer is whole without it.
+    pub(crate) async fn discard(mut self) {
+        while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await {}
     }
 }
 
@@ -63,26 +76,13 @@ impl Drop for GuestBody {
         self.invoked.entry.state.bytes_out(self.written);
         if let Some(body) = self.body.take()
             && !body.is_end_stream()
+            && self.announced != Some(self.written)
         {
             self.control.stop(StopReason::ClientGone);
             drop(body);
             // For sandboxes that do not do so themselves; the first call counts.
             let reason = self.control.stop_reason().unwrap_or(StopReason::ClientGone);
             self.control.finish(Err(&stopped("invoke", reason)));
-        }
-    }
-}
-
-impl Outgoing {
-    /// The body of a guest's response. Says also whether the guest still produces it.
-    pub(crate) fn guest(body: Body, control: &Arc<Control>, invoked: &Arc<Invoked>) -> (Self, bool) {
-        match body {
-            Body::Empty => (Self::Bytes(Bytes::new()), false),
-            Body::Full(bytes) => {
-                invoked.entry.state.bytes_out(bytes.len() as u64);
-                (Self::Bytes(bytes), false)
-            }
-            Body::Stream(body) => (Self::Guest(GuestBody::new(body, control.clone(), invoked.clone())), true),
         }
     }
 }

@@ -157,7 +157,7 @@ impl Server {
                 .map_err(|e| failed("runtime", e))?;
             let lane = Arc::new(Lane {
                 service: Arc::new(service(number)),
-                http: http_settings(),
+                http: http_settings(config.body_timeout),
                 config: config.clone(),
                 gate: server.gate.clone(),
             });

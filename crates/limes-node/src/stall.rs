@@ -15,6 +15,9 @@ use tokio::time::Sleep;
 /// Pieces of together up to this many bytes are copied into one: the kernel takes longer to gather them.
 const COPIED: usize = 1 << 10;
 
+/// What a client must have taken of an answer for its time to begin anew: it would stay for ever if each byte counted.
+pub(crate) const PORTION: u64 = 64 << 10;
+
 /// A socket that tells its [`Connection`] what happens on it.
 pub(crate) struct Watched {
     io: TokioIo<TcpStream>,
@@ -28,7 +31,10 @@ impl Watched {
     }
 
     fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.connection.on_write(result.is_ready());
+        self.connection.on_write(match &result {
+            Poll::Ready(taken) => Poll::Ready(*taken.as_ref().unwrap_or(&0)),
+            Poll::Pending => Poll::Pending,
+        });
         result
     }
 }
@@ -112,7 +118,7 @@ pub(crate) enum Waiting {
     Head,
     /// Another request.
     Idle,
-    /// Room in the socket's send buffer.
+    /// Room for more of an answer: in the socket's send buffer, or in the window of an HTTP/2 stream.
     Write,
     /// Another request, while the node drains.
     Drain,

@@ -1,6 +1,7 @@
 //! The route table: immutable, swapped whole.
 
 use crate::entry::Entry;
+use crate::errors::{no_function, starting};
 use http::uri::PathAndQuery;
 use http::{Request, header};
 use limes_core::{Error, ErrorKind, FunctionSpec, Result};
@@ -17,13 +18,17 @@ const MAX_NAME: usize = 63;
 pub(crate) struct Table {
     pub(crate) by_name: HashMap<Arc<str>, Arc<Entry>>,
     by_host: HashMap<String, Arc<Entry>>,
+    /// Whether it began with every function there was: until then none can be said to be missing.
+    complete: bool,
 }
 
 impl Table {
+    /// A table of all functions.
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when two functions have one name or claim one host.
     pub(crate) fn new(entries: impl IntoIterator<Item = Arc<Entry>>) -> Result<Self> {
-        let mut table = Self::default();
+        let mut table = Self { complete: true, ..Self::default() };
         for entry in entries {
             for host in &entry.spec.hosts {
                 if let Some(other) = table.by_host.insert(host.to_ascii_lowercase(), entry.clone())
@@ -53,7 +58,7 @@ impl Table {
     pub(crate) fn with(&self, entry: Arc<Entry>) -> Result<Self> {
         let name = entry.state.name.clone();
         let others = self.by_name.values().filter(|other| other.state.name != name).cloned();
-        Self::new(others.chain([entry]))
+        Ok(Self { complete: self.complete, ..Self::new(others.chain([entry]))? })
     }
 
     /// This table without `name`, if it was there.
@@ -61,13 +66,27 @@ impl Table {
         let mut by_name = self.by_name.clone();
         by_name.remove(name)?;
         let by_host = self.by_host.iter().filter(|(_, entry)| entry.spec.name != name);
-        Some(Self { by_name, by_host: by_host.map(|(host, entry)| (host.clone(), entry.clone())).collect() })
+        let by_host = by_host.map(|(host, entry)| (host.clone(), entry.clone())).collect();
+        Some(Self { by_name, by_host, complete: self.complete })
+    }
+
+    /// The function of this name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], or [`ErrorKind::Unavailable`] while the table is not complete.
+    pub(crate) fn find(&self, name: &str) -> Result<&Arc<Entry>> {
+        self.by_name.get(name).ok_or_else(|| self.missing(|| no_function(name)))
+    }
+
+    /// The error for a function that is not here.
+    fn missing(&self, known: impl FnOnce() -> Error) -> Error {
+        if self.complete { known() } else { starting() }
     }
 
     /// Whose request this is, and the path the guest sees.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`].
+    /// [`ErrorKind::NotFound`], or [`ErrorKind::Unavailable`] while the table is not complete.
     pub(crate) fn route<B>(&self, request: &Request<B>) -> Result<(Arc<Entry>, PathAndQuery)> {
         let uri = request.uri();
         if !self.by_host.is_empty()
@@ -78,14 +97,15 @@ impl Table {
             return Ok((entry.clone(), uri.path_and_query().cloned().unwrap_or_else(root)));
         }
         let Some(rest) = uri.path().strip_prefix(PREFIX) else {
-            return Err(not_found(format!(
-                "no function answers {}; functions are at {PREFIX}NAME, or at their host names",
-                uri.path()
-            )));
+            return Err(self.missing(|| {
+                not_found(format!(
+                    "no function answers {}; functions are at {PREFIX}NAME, or at their host names",
+                    uri.path()
+                ))
+            }));
         };
         let (name, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let entry = self.by_name.get(name).ok_or_else(|| crate::errors::no_function(name))?;
-        Ok((entry.clone(), guest_path(path, uri.query())?))
+        Ok((self.find(name)?.clone(), guest_path(path, uri.query())?))
     }
 }
 

@@ -31,6 +31,20 @@ pub(crate) async fn until<F: Future>(
     .await
 }
 
+/// `future`'s output, unless the deadline passes first; for what ends when the guest does.
+///
+/// A stop has one task to wake, and here that is the guest's.
+///
+/// # Errors
+/// [`ErrorKind::Timeout`].
+pub(crate) async fn until_guest<F: Future>(
+    deadline: Instant,
+    operation: &'static str,
+    future: F,
+) -> Result<F::Output> {
+    tokio::time::timeout_at(deadline.into(), future).await.map_err(|_| timed_out(operation))
+}
+
 pub(crate) fn stopped(operation: &'static str, reason: StopReason) -> Error {
     Error::new(ErrorKind::Stopped, operation, format!("the invocation was {}", reason.describe()))
 }

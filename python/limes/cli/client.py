@@ -105,6 +105,9 @@ class NodeClient:
         headers: Mapping[str, str] | None,
         query: Mapping[str, object] | None,
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        if not self._home.held():
+            # Whoever listens at that address now must not be told the token.
+            raise self._unavailable(self._home, "no node runs with it")
         connection = http.client.HTTPConnection(self._address, timeout=CONNECT_TIMEOUT, blocksize=1 << 18)
         fields = {**self._headers, **(headers or {})}
         content: IO[bytes] | bytes | None = body

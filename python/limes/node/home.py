@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -84,19 +85,28 @@ class Home:
         """
         descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            if not _take(descriptor):
                 holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
                 raise Unavailable(
                     f"the home '{self.path}' is in use by another node (process {holder}); "
                     "stop that one, or give this one its own home with --home",
                     operation="lock home",
                     context={"home": str(self.path), "pid": holder},
-                ) from None
+                )
             os.truncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             yield
+        finally:
+            os.close(descriptor)
+
+    def held(self) -> bool:
+        """Whether a node runs here, whatever ``node.json`` says: after a crash it stays, and another may listen there."""
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            return not _flock(descriptor, fcntl.LOCK_SH)
         finally:
             os.close(descriptor)
 
@@ -149,3 +159,21 @@ class Home:
             return Running(**{name: values[name] for name in ("pid", "listen", "admin", "version")})
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def _take(descriptor: int) -> bool:
+    """Lock a file for this process alone, unless another has done so."""
+    while not _flock(descriptor, fcntl.LOCK_EX):
+        # Clients that look whether a node holds it share it for a moment.
+        if not _flock(descriptor, fcntl.LOCK_SH):
+            return False
+        time.sleep(0.001)
+    return True
+
+
+def _flock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

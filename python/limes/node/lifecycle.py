@@ -96,6 +96,7 @@ def serve(settings: Settings, on_ready: Callable[[Ready], None]) -> Drained:
     home = settings.home
     home.create()
     with home.locked(), _bound(settings.admin) as listener:
+        home.retract()  # what one that was killed said
         token = home.token()
         registry = Registry(home.database)
         try:

@@ -2,7 +2,7 @@ use crate::client::{config, eventually, node, node_with};
 use crate::fake::{Guest, channel, response};
 use bytes::Bytes;
 use http_body::Body as _;
-use limes_core::{Body, Error, ErrorKind};
+use limes_core::{Body, Contract, Error, ErrorKind, Output};
 use parking_lot::Mutex;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -148,4 +148,86 @@ fn an_answer_before_the_body_is_read_arrives_whole() {
     for _ in 0..500 {
         client.send([b'x'; 10_000]);
     }
+}
+
+#[test]
+fn a_whole_body_has_the_length_that_its_head_announces() {
+    let node = node(Guest::http(|request| async move {
+        let (announced, body) = request.uri().query().unwrap().split_once('/').unwrap();
+        let response = http::Response::builder().status(&request.uri().path()[1..]);
+        Ok(response.header("content-length", announced).body(Bytes::from(body.to_owned()).into()).unwrap())
+    }));
+    let mut client = node.client();
+    for bad in ["100/hello", "4/hello", "+5/hello", "5x/hello", "5/", "99999999999999999999/hello"] {
+        let answer = client.get(&format!("/function/f/200?{bad}"));
+        assert_eq!((answer.status, &answer.error()["kind"]), (500, &"guest_failure".into()), "{bad}");
+        assert!(answer.error()["message"].as_str().unwrap().contains("as it announced"), "{bad}");
+    }
+    assert_eq!(client.get("/function/f/200?5/hello").text(), "hello");
+    assert_eq!(client.get("/function/f/200?0/").text(), "");
+    for (method, path) in [("HEAD", "/function/f/200?100/"), ("GET", "/function/f/304?100/")] {
+        client.send(format!("{method} {path} HTTP/1.1\r\nhost: h\r\n\r\n"));
+        assert!(matches!(client.head().unwrap().0, 200 | 304), "{path}");
+    }
+    assert_eq!(client.get("/function/f/200?2/ok").text(), "ok", "the connection is out of step");
+}
+
+#[test]
+fn a_guest_whose_announced_body_was_sent_is_not_stopped() {
+    let mut guest = Guest::new(Contract::Http02, |invocation| async {
+        let (sender, body) = channel();
+        tokio::spawn(async move {
+            let _ = sender.send(Ok("whole".into())).await;
+            sender.closed().await;
+            invocation.control.finish(Ok(()));
+        });
+        Ok(Output::Http(http::Response::builder().header("content-length", 5).body(body).unwrap()))
+    });
+    guest.wild = true;
+    let node = node(guest);
+    let mut client = node.client();
+    for _ in 0..2 {
+        assert_eq!(client.get("/function/f").text(), "whole");
+    }
+    eventually("both are counted", || node.outcomes("f") == [("ok", 2)].into());
+}
+
+#[test]
+fn a_guest_whose_body_nobody_is_sent_goes_on_to_its_end() {
+    let node = node(Guest::http(|request| async move {
+        let (sender, body) = channel();
+        tokio::spawn(async move {
+            for part in ["one", "two", "three"] {
+                let _ = sender.send(Ok(part.into())).await;
+            }
+        });
+        Ok(http::Response::builder().status(&request.uri().path()[1..]).body(body).unwrap())
+    }));
+    let mut client = node.client();
+    for (method, status) in [("HEAD", 200), ("GET", 204), ("GET", 304)] {
+        client.send(format!("{method} /function/f/{status} HTTP/1.1\r\nhost: h\r\n\r\n"));
+        let (answered, headers) = client.head().unwrap();
+        assert_eq!((answered, headers.get("content-length")), (status, None));
+    }
+    assert_eq!(client.get("/function/f/200").text(), "onetwothree");
+    eventually("all are counted", || node.outcomes("f") == [("ok", 4)].into());
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_body_that_is_read_whole() {
+    let node = node(Guest::new(Contract::Run, |_| async { Ok(Output::Run("never".into())) }));
+    let mut client = node.client();
+    client.send("POST /function/f HTTP/1.1\r\nhost: h\r\ncontent-length: 1000000\r\n\r\n");
+    eventually("it waits for the body", || node.stats().functions["f"].running == 1);
+    let mut drip = client.stream.get_ref().try_clone().unwrap();
+    let dripping = std::thread::spawn(move || {
+        while std::io::Write::write_all(&mut drip, b"y").is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    });
+    assert!(node.stop(node.running()[0].id));
+    let answer = client.response().unwrap();
+    assert_eq!((answer.status, &answer.error()["kind"]), (503, &"stopped".into()));
+    client.stream.get_ref().shutdown(std::net::Shutdown::Both).unwrap();
+    dripping.join().unwrap();
 }

@@ -1,16 +1,23 @@
 //! Calls past HTTP.
 
-use crate::client::{TestNode, config, eventually, node, node_with};
+use crate::client::{PATIENCE, TestNode, config, eventually, node, node_with};
 use crate::fake::{Guest, channel, response};
-use limes_core::{Body, Completed, Contract, ErrorKind, Input, LogStream, Output, Result, StopReason};
+use limes_core::{
+    Body, Completed, Contract, Error, ErrorKind, Input, Invocation, LogStream, Output, Result, StopReason,
+};
 use limes_node::Call;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 fn call(node: &TestNode, call: Call) -> Result<Completed> {
     runtime().block_on(node.start_call("f", call)?.future)
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 
@@ -164,4 +171,42 @@ fn a_call_past_http_needs_no_server_thread() {
     node.drain(Duration::ZERO);
     let error = node.start_call("f", Call::default()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn a_stop_reaches_a_guest_that_goes_on_after_its_head() {
+    let (waits, stopped) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+    let inside = (waits.clone(), stopped.clone());
+    let mut guest = Guest::new(Contract::Http02, move |Invocation { control, .. }| {
+        let (waits, stopped) = inside.clone();
+        async move {
+            let (sender, body) = channel();
+            tokio::spawn(async move {
+                let _ = sender.send(Ok("first".into())).await;
+                poll_fn(|cx| {
+                    control.register(cx.waker());
+                    waits.store(true, Ordering::Relaxed);
+                    if control.stop_reason().is_some() { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+                control.finish(Err(&Error::new(ErrorKind::Stopped, "invoke", "stopped")));
+                stopped.notify_one();
+            });
+            Ok(Output::Http(http::Response::new(body)))
+        }
+    });
+    guest.wild = true;
+    let node = node(guest);
+    let started = node.start_call("f", Call::default()).unwrap();
+    let id = started.control.id();
+    let call = std::thread::spawn(move || {
+        runtime().block_on(async {
+            let error = started.future.await.err().unwrap();
+            tokio::time::timeout(PATIENCE, stopped.notified()).await.expect("the guest goes on");
+            error.kind()
+        })
+    });
+    eventually("the guest waits", || waits.load(Ordering::Relaxed));
+    assert!(node.stop(id));
+    assert_eq!(call.join().unwrap(), ErrorKind::Stopped);
 }

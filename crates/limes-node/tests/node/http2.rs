@@ -2,9 +2,15 @@ use crate::client::{PATIENCE, TestNode, config, eventually, node, node_with};
 use crate::fake::{Guest, endless, response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+const SHORT: Duration = Duration::from_millis(100);
 
 fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -12,8 +18,17 @@ fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 async fn connect(node: &TestNode) -> SendRequest<Full<Bytes>> {
+    connect_with(node, |_| {}).await
+}
+
+async fn connect_with(
+    node: &TestNode,
+    change: impl Fn(&mut Builder<TokioExecutor>),
+) -> SendRequest<Full<Bytes>> {
     let stream = tokio::net::TcpStream::connect(node.local_addr()).await.unwrap();
-    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let mut http2 = Builder::new(TokioExecutor::new());
+    change(&mut http2);
+    let (sender, connection) = http2.handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     sender
 }
@@ -80,13 +95,13 @@ fn a_reset_stream_stops_its_guest_only() {
         .await
         .unwrap();
     });
-    assert_eq!(node.outcomes("f"), [("stopped", 1)].into());
+    eventually("it is counted", || node.outcomes("f") == [("stopped", 1)].into());
 }
 
 #[test]
 fn a_stream_that_is_not_read_holds_no_slot() {
     let mut config = config();
-    config.body_timeout = Duration::from_millis(100);
+    config.body_timeout = SHORT;
     let guest = Guest::http(|_| async { Ok(http::Response::new(endless())) });
     let node = node_with(config, &[("f", guest), ("g", Guest::says("g"))], |_| {});
     block_on(async {
@@ -104,6 +119,142 @@ fn a_stream_that_is_not_read_holds_no_slot() {
         assert!(unread.into_body().collect().await.is_err(), "the unread body seems whole");
     });
     assert_eq!(node.outcomes("f"), [("stopped", 1)].into());
+}
+
+/// Bytes that tell when nobody has them any more.
+fn tracked(size: usize) -> (Bytes, Arc<AtomicBool>) {
+    struct Tracked(Vec<u8>, Arc<AtomicBool>);
+    impl AsRef<[u8]> for Tracked {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    impl Drop for Tracked {
+        fn drop(&mut self) {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+    let gone = Arc::new(AtomicBool::new(false));
+    (Bytes::from_owner(Tracked(vec![b'x'; size], gone.clone())), gone)
+}
+
+#[test]
+fn an_answer_that_its_client_makes_no_room_for_is_given_up() {
+    for (size, window) in [(5, 0), (5, 1), (5, 4), (1 << 20, 0), (1 << 20, 70_000)] {
+        let mut config = config();
+        config.body_timeout = SHORT;
+        let (bytes, gone) = tracked(size);
+        let bytes = parking_lot::Mutex::new(Some(bytes));
+        let guest = Guest::http(move |_| {
+            let bytes = bytes.lock().take().unwrap_or_default();
+            async { Ok(response(bytes)) }
+        });
+        let node = node_with(config, &[("f", guest)], |_| {});
+        block_on(async {
+            let mut sender = connect_with(&node, |http2| {
+                http2.initial_stream_window_size(window).initial_connection_window_size(1 << 20);
+            })
+            .await;
+            let unread = sender.send_request(request("GET", "/function/f", "")).await.unwrap();
+            tokio::task::spawn_blocking(move || {
+                eventually("nothing of it is kept", || gone.load(Ordering::Relaxed));
+            })
+            .await
+            .unwrap();
+            let other = sender.send_request(request("GET", "/function/f", "")).await.unwrap();
+            assert_eq!(other.status(), 200, "the other streams suffer");
+            assert!(unread.into_body().collect().await.is_err(), "{size} bytes seem whole, window {window}");
+        });
+    }
+}
+
+#[test]
+fn a_client_that_makes_no_room_does_not_keep_its_connection() {
+    let mut config = config();
+    (config.body_timeout, config.idle_timeout) = (SHORT, SHORT);
+    let endless = Guest::http(|_| async { Ok(http::Response::new(endless())) });
+    let functions = [("f", Guest::says("small")), ("g", endless)];
+    let node = node_with(config, &functions, |spec| spec.limits.concurrency = 1);
+    for path in ["/function/f", "/function/g", "/nowhere"] {
+        block_on(async {
+            let mut sender = connect_with(&node, |http2| {
+                http2.initial_stream_window_size(0);
+            })
+            .await;
+            let _unread = sender.send_request(request("GET", path, "")).await.unwrap();
+            let node = node.node.clone();
+            let closed = move || node.running().is_empty() && node.stats().node.connections_open == 0;
+            tokio::task::spawn_blocking(move || eventually("it is closed", closed)).await.unwrap();
+        });
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+#[test]
+fn a_client_that_makes_room_byte_by_byte_is_given_up() {
+    const HEADERS: u8 = 1;
+    const RST_STREAM: u8 = 3;
+    const SETTINGS: u8 = 4;
+    const WINDOW_UPDATE: u8 = 8;
+    let mut config = config();
+    config.body_timeout = SHORT;
+    let guest = Guest::http(|_| async { Ok(response(vec![b'x'; 60_000])) });
+    let node = node_with(config, &[("f", guest)], |_| {});
+    let mut stream = TcpStream::connect(node.local_addr()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    // The windows begin empty.
+    stream.write_all(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).unwrap();
+    // `GET`, `http`, and two literals: the path and the authority.
+    let head = [b"\x82\x86\x04\x0b".as_slice(), b"/function/f", b"\x01\x01h"].concat();
+    stream.write_all(&frame(HEADERS, 0x4 | 0x1, 1, &head)).unwrap();
+    let mut drip = stream.try_clone().unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let byte = frame(WINDOW_UPDATE, 0, 1, &1u32.to_be_bytes());
+            while !done.load(Ordering::Relaxed) && drip.write_all(&byte).is_ok() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).expect("a reset of the stream");
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            stream.read_exact(&mut payload).unwrap();
+            if head[3] == RST_STREAM {
+                break;
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn an_answer_without_a_body_ends_with_its_head() {
+    let node = node(Guest::http(|request| async move {
+        let status = request.uri().path()[1..].parse().unwrap();
+        Ok(http::Response::builder().status::<u16>(status).body(Bytes::from("text").into()).unwrap())
+    }));
+    let missing = node.get("/function/g").body.len().to_string();
+    block_on(async {
+        let mut sender = connect(&node).await;
+        for (method, path, status, length) in [
+            ("HEAD", "/function/f/200", 200, Some("4")),
+            ("HEAD", "/function/g", 404, Some(missing.as_str())),
+            ("GET", "/function/f/204", 204, None),
+            ("GET", "/function/f/304", 304, None),
+        ] {
+            let answer = sender.send_request(request(method, path, "")).await.unwrap();
+            let found = answer.headers().get("content-length").map(|length| length.to_str().unwrap());
+            assert_eq!((answer.status().as_u16(), found), (status, length));
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "", "{method} {path}");
+        }
+    });
 }
 
 #[test]

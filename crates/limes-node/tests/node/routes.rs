@@ -1,7 +1,9 @@
-use crate::client::{config, node, node_with};
-use crate::fake::{Guest, response};
+use crate::client::{TestNode, config, node, node_with, spec};
+use crate::fake::{Fake, Guest, response};
 use http_body::Body as _;
-use limes_core::{Contract, ErrorKind, Input, Output};
+use limes_core::{Contract, ErrorKind, Input, Output, Sandbox};
+use limes_node::{Call, Node};
+use std::sync::Arc;
 
 /// Answers with what it was asked.
 fn mirror() -> Guest {
@@ -148,4 +150,28 @@ fn head_is_answered_without_a_body() {
     let (status, headers) = client.head().unwrap();
     assert_eq!((status, &*headers["content-length"]), (200, "5"));
     assert_eq!(client.get("/function/f").text(), "hello");
+}
+
+#[test]
+fn no_function_is_missing_before_all_are_known() {
+    let fake = Arc::new(Fake::default());
+    let node = Node::start(config(), vec![fake.clone() as Arc<dyn Sandbox>]).unwrap();
+    let node = TestNode { node: Arc::new(node), fake };
+    node.fake.set("early", Guest::says("early"));
+    node.publish(spec("early", 1)).unwrap();
+    assert_eq!(node.get("/function/early").text(), "early");
+    assert!(node.remove("early"));
+    for path in ["/function/f", "/nowhere"] {
+        let answer = node.get(path);
+        assert_eq!((answer.status, &*answer.headers["retry-after"]), (503, "1"));
+        assert_eq!(
+            (&answer.error()["kind"], &answer.error()["retryable"]),
+            (&"unavailable".into(), &true.into())
+        );
+    }
+    let error = node.start_call("f", Call::default()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    node.restore(Vec::new()).unwrap();
+    assert_eq!(node.get("/function/f").status, 404);
+    assert_eq!(node.get("/nowhere").status, 404);
 }

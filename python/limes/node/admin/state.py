@@ -44,13 +44,15 @@ class AdminState:
     )
 
     def check_accepting(self) -> None:
-        """Refuse what a node that shuts down cannot finish.
+        """Refuse what a node that shuts down cannot finish, and what one that starts would undo.
 
         Raises:
-            Unavailable: the node drains.
+            Unavailable: the node starts or drains.
         """
         if self.stopping.is_set():
             raise Unavailable("the node is shutting down; try again when it is back", operation="admin")
+        if not self.ready:
+            raise Unavailable("the node is starting and does not serve yet; try again", operation="admin")
 
     async def change(self, name: str, step: Callable[[], T]) -> T:
         """Run a blocking change of one function on a thread, after those of the same name that came before.
