@@ -90,7 +90,9 @@ class Limits(_Strict):
     """What one function may use. Every limit has a default; none can be switched off."""
 
     memory: Size = _default("memory")
-    """Linear memory, all memories of an instance together, in bytes."""
+    """Linear memory, all memories of an instance together, in bytes; and as many again of bodies that the guest wrote
+    and nobody has read.
+    """
     table_elements: Count = _default("table_elements")
     """Table elements, all tables of an instance together."""
     instances: Count = _default("instances")
@@ -122,17 +124,19 @@ def _granted_directory(path: Path, info: ValidationInfo) -> Path:
         if base is None:
             raise ValueError(f"'{path}' is relative; give the absolute path of the directory on the node")
         expanded = base / expanded
-    absolute = Path(expanded).absolute()
-    if not absolute.is_dir():
-        raise ValueError(f"'{absolute}' is no directory; create it, or correct the path")
-    return absolute
+    if not expanded.is_dir():
+        raise ValueError(f"'{expanded.absolute()}' is no directory; create it, or correct the path")
+    # From here on a link on the way is not followed: a guest may have made it.
+    return expanded.resolve()
 
 
 class DirectoryGrant(_Strict):
     """A directory of the host, where the guest sees it, and whether it may write."""
 
     host: Annotated[Path, AfterValidator(_granted_directory)]
-    """The directory on the host; in a manifest relative to its folder. It must exist."""
+    """The directory on the host; in a manifest relative to its folder. It must exist. Links are followed when it
+    is granted, not when it is opened.
+    """
     guest: StrictStr
     """Its absolute path in the guest, such as ``/data``."""
     writable: StrictBool = False

@@ -92,10 +92,11 @@ def test_http_takes_an_empty_body(runtime: Runtime, name: str, contract: str) ->
     assert runtime.load(guest_path(name)).http("POST", "/", (), b"").body == b""
 
 
-def test_http_gives_a_body_sent_in_chunks_whole(runtime: Runtime) -> None:
-    response = runtime.load(guest_path("http_stream")).http("GET", "/?chunks=100&size=16")
-    assert len(response.body) == 1600
-    assert [line[:6] for line in response.body.splitlines()] == [b"%06d" % number for number in range(100)]
+@pytest.mark.parametrize("chunks", [1, 100, 5000])
+def test_http_gives_a_body_sent_in_chunks_whole(runtime: Runtime, chunks: int) -> None:
+    response = runtime.load(guest_path("http_stream")).http("GET", f"/?chunks={chunks}&size=16")
+    assert len(response.body) == chunks * 16
+    assert [line[:6] for line in response.body.splitlines()] == [b"%06d" % number for number in range(chunks)]
 
 
 def test_http_gives_what_is_written_to_stderr_after_the_response(runtime: Runtime) -> None:

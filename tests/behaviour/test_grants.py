@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import guest_path
 
-from limes import MissingGrant, Runtime
+from limes import LimesIOError, MissingGrant, Runtime
 
 HERE = Path(__file__).parent
 DENIED = "error: Operation not permitted"
@@ -65,6 +65,21 @@ def test_env_and_args_are_those_of_the_grant(runtime: Runtime) -> None:
     env = runtime.load(guest_path("env"), env={"A": "1", "EMPTY": "", "UMLAUT": "ü"}, args=["x", "", "y z"])
     seen = json.loads(env.run().output)
     assert seen == {"args": ["env", "x", "", "y z"], "env": {"A": "1", "EMPTY": "", "UMLAUT": "ü"}}
+
+
+def test_a_granted_directory_is_the_one_that_was_granted(runtime: Runtime, place: Place) -> None:
+    inner = place.granted / "inner"
+    inner.mkdir()
+    (inner / "a.txt").write_text("inner")
+    through_link = place.root / "link"
+    through_link.symlink_to(inner)
+    files = runtime.load(guest_path("fs"), dirs=[{"host": through_link, "guest": "/data"}])
+    assert files.run("read /data/a.txt").output == "inner"
+    # As a guest could that may write around it.
+    inner.rename(place.granted / "moved")
+    inner.symlink_to("..")
+    with pytest.raises(LimesIOError, match=r"grants\.dirs"):
+        files.run("read /data/secret")
 
 
 def test_a_directory_can_be_read(runtime: Runtime, place: Place) -> None:

@@ -76,10 +76,12 @@ CALLS = [
 
 
 def test_one_call_more_than_there_are_slots_is_turned_away(one: OneSlot) -> None:
-    invocation = one.start("sleep", "1000")
+    invocation = one.start("sleep", "600000")
     with pytest.raises(Overloaded, match="slots"):
         one.probe.run()
-    assert invocation.result()
+    invocation.stop()
+    with pytest.raises(Stopped):
+        invocation.result(30)
     assert one.probe.run("free").output == "free"
 
 

@@ -7,9 +7,20 @@ from contextlib import suppress
 import pytest
 from tests.conftest import guest_path
 
-from limes import BadComponent, LimesError, Runtime, UnsupportedContract
+from limes import BadComponent, GuestTrap, LimesError, Runtime, UnsupportedContract
 
 SEED = 20_240_601
+TRAPS = """(component
+    (core module $m
+        (memory (export "memory") 1)
+        (func $"inner" (result i32) unreachable)
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+        (func (export "run") (param i32 i32) (result i32) (call $"inner")))
+    (core instance $i (instantiate $m))
+    (func $run (param "args" string) (result string)
+        (canon lift (core func $i "run") (memory $i "memory") (realloc (func $i "realloc"))))
+    (instance $run (export "run" (func $run)))
+    (export "component:run/run" (instance $run)))"""
 GUESTS = ["wat_echo", "table_bomb", "http_hello"]
 MUTATIONS = 200
 TRUNCATIONS = 60
@@ -70,3 +81,21 @@ def test_random_bytes_are_refused(runtime: Runtime, size: int) -> None:
 def test_text_of_many_brackets_is_refused(runtime: Runtime) -> None:
     with pytest.raises(BadComponent):
         runtime.load(b"(component " + b"(" * 200_000)
+
+
+def test_a_name_that_stands_for_more_than_it_says_is_shown_in_part(runtime: Runtime) -> None:
+    # A C++ template of a hundred templates of a hundred templates, each of which is named once.
+    name = f"_Z1f1AIiES_I{'S0_' * 100}ES_I{'S1_' * 100}ES_I{'S2_' * 100}E"
+    with pytest.raises(GuestTrap) as failed:
+        runtime.load(TRAPS.replace("inner", name).encode()).run()
+    backtrace = failed.value.context["backtrace"]
+    assert "!_Z1f1A" in backtrace
+    assert len(backtrace) < 2000
+
+
+def test_instances_of_instances_are_counted(runtime: Runtime) -> None:
+    inner = "(core module $m) (core instance (instantiate $m))"
+    for _ in range(4):
+        inner = f"(component $c {inner}) " + "(instance (instantiate $c))" * 500
+    with pytest.raises(BadComponent, match="instances"):
+        runtime.load(TRAPS.replace("(component", f"(component {inner}", 1).encode())

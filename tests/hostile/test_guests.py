@@ -39,6 +39,7 @@ WHOLE = [
     Hostile("http_trap", {}, 500, "guest_trap"),
     Hostile("http_double_set", {}, 500, "guest_trap"),
     Hostile("http_no_response", {}, 500, "guest_failure"),
+    Hostile("http_bad_length", {}, 500, "guest_failure", query="?leave=1"),
     Hostile("run_echo", {"request": 1000}, 413, "request_too_large", "request", body=b"x" * 1001),
 ]
 CUT = [
@@ -170,6 +171,13 @@ def test_many_hostile_guests_at_once_leave_the_node_serving(healthy: Node, sandb
 def test_a_table_bomb_gets_no_more_than_its_limit(healthy: Node) -> None:
     healthy.put("table_bomb", "table", {"table_elements": 25_000})
     assert httpx.get(healthy.function_url("table"), timeout=30).text == "20001"
+
+
+def test_bodies_that_nobody_reads_count_as_memory(healthy: Node) -> None:
+    healthy.put("http_bodies", "bodies", {"memory": "16MiB"})
+    error = httpx.get(healthy.function_url("bodies"), timeout=30).json()["error"]
+    assert (error["kind"], error["context"]["limit"]) == ("limit_exceeded", "memory")
+    assert (16 << 20) < int(error["context"]["asked"].split()[0]) < (17 << 20)
 
 
 def test_a_timeout_on_a_node_says_the_limit_that_was_set(healthy: Node) -> None:

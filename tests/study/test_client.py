@@ -49,8 +49,12 @@ def server(answer: Callable[[int], bytes]) -> Iterator[tuple[str, int]]:
 MESSAGE = request("test", "/", b"x")
 
 
+STALL = 10
+"""The request whose answer comes late, counted from 0."""
+
+
 def stall_once(number: int) -> bytes:
-    if number == 10:
+    if number == STALL:
         time.sleep(0.3)
     return OK
 
@@ -70,7 +74,9 @@ def test_requests_that_a_stall_held_up_are_all_slow() -> None:
 def test_a_closed_loop_hides_the_same_stall() -> None:
     with server(stall_once) as address, Client(address, 1, MESSAGE) as client:
         closed = client.closed_loop(0.5)
-    assert sum(latency > 0.25 for latency in closed.latencies) == 1
+    assert closed.latencies[STALL] >= 0.3
+    # One more may be the machine's own; an open loop has twenty.
+    assert sum(latency > 0.25 for latency in closed.latencies) <= 2
 
 
 def test_every_answer_is_counted_once() -> None:

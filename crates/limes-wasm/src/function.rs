@@ -68,6 +68,8 @@ impl WasmFunction {
         store.limiter(|host| &mut host.limiter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(Host::on_epoch);
+        // Those that the guest makes of its own types are Wasmtime's to count, which counts the host's as well.
+        store.set_max_component_handles(self.limits().handles as usize * 2);
         Call { store, session: session.clone() }
     }
 

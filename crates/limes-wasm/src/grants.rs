@@ -8,6 +8,9 @@ use bytes::Bytes;
 use http::uri::Scheme;
 use http_body_util::BodyExt;
 use limes_core::{DirectoryGrant, Error, ErrorKind, Grants, Result};
+use rustix::fs::{self, CWD, Mode, OFlags, ResolveFlags};
+use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
@@ -81,9 +84,10 @@ pub(crate) fn wasi_context(
     Ok(wasi.build())
 }
 
+/// Opens a directory at the path that it had when it was granted. A link on the way there may be the work of a guest that was granted what
+/// lies around it, and is not followed.
 fn open_directory(wasi: &mut WasiCtxBuilder, dir: &DirectoryGrant) -> Result<()> {
-    let perms = if dir.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
-    wasi.preopened_dir(&dir.host, &dir.guest, perms).map_err(|error| {
+    let failed = |error: wasmtime::Error| {
         Error::new(
             ErrorKind::Io,
             "open granted directory",
@@ -94,7 +98,13 @@ fn open_directory(wasi: &mut WasiCtxBuilder, dir: &DirectoryGrant) -> Result<()>
             ),
         )
         .from_source(error)
-    })?;
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = fs::openat2(CWD, &dir.host, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+        .map_err(|error| failed(io::Error::from(error).into()))?;
+    let path = format!("/proc/self/fd/{}", opened.as_raw_fd());
+    let perms = if dir.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+    wasi.preopened_dir(path, &dir.guest, perms).map_err(failed)?;
     Ok(())
 }
 
@@ -122,9 +132,14 @@ fn socket_allowed(granted: &dyn Granted, address: std::net::SocketAddr, usage: S
 pub fn name_lookup_allowed(granted: &dyn Granted, name: &str) -> bool {
     let allowed = granted.grants().dns;
     if !allowed {
-        granted.deny("dns", name.to_owned());
+        granted.deny("dns", shown(name));
     }
     allowed
+}
+
+/// What a log shows of a host that a guest has named: no more than a name can have, and no line of its own.
+fn shown(host: &str) -> String {
+    host.chars().take(253).flat_map(char::escape_debug).collect()
 }
 
 /// Whether the guest may send a request to `uri`; one without a host is left to whoever sends it.
@@ -135,7 +150,7 @@ fn http_allowed(granted: &dyn Granted, uri: &http::Uri) -> bool {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     let allowed = granted.grants().http.iter().any(|pattern| pattern.covers(bare, port));
     if !allowed {
-        granted.deny("http", format!("{host}:{port}"));
+        granted.deny("http", format!("{}:{port}", shown(host)));
     }
     allowed
 }
@@ -216,4 +231,16 @@ pub fn send(
         let io: Box<dyn Future<Output = Result<(), HttpError>> + Send> = Box::new(io);
         Ok((response.map(BodyExt::boxed_unsync), io))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_a_guest_has_named_is_one_line_of_bounded_length() {
+        assert_eq!(shown("example.com"), "example.com");
+        assert_eq!(shown("x\nlimes: \u{1b}[2J"), "x\\nlimes: \\u{1b}[2J");
+        assert_eq!(shown(&"x".repeat(1 << 20)).len(), 253);
+    }
 }

@@ -70,9 +70,13 @@ impl<T> Future for Guest<T> {
                 "the guest has ended already",
             )));
         };
+        if this.timer.is_some() {
+            this.session.computed.resume();
+        }
         if let Poll::Ready(outcome) = code.as_mut().poll(cx) {
             return this.end(outcome);
         }
+        this.session.computed.pause();
         this.session.control.register(cx.waker());
         if let Some(error) = this.interruption() {
             return this.end(Err(error));

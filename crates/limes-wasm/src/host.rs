@@ -1,5 +1,6 @@
 //! What a store holds: the state behind the functions a guest can call.
 
+use crate::engine::TICK;
 use crate::function::Prepared;
 use crate::grants::Outbound;
 use crate::http02::Received;
@@ -7,6 +8,7 @@ use crate::limiter::Limiter;
 use crate::session::Session;
 use limes_core::Error;
 use std::sync::Arc;
+use std::time::Duration;
 use wasmtime::component::ResourceTable;
 use wasmtime::{StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -22,8 +24,6 @@ pub(crate) struct Host {
     wasi: Option<Box<WasiCtx>>,
     http: WasiHttpCtx,
     outbound: Outbound,
-    /// Milliseconds.
-    cpu_used: u64,
 }
 
 impl Host {
@@ -39,7 +39,6 @@ impl Host {
             wasi: wasi.map(Box::new),
             http: WasiHttpCtx::new(),
             outbound: Outbound { function, session: session.clone() },
-            cpu_used: 0,
             session,
         }
     }
@@ -53,13 +52,12 @@ impl Host {
         &mut self.table
     }
 
-    /// Called once an epoch while the guest computes: counts its time, ends it when it must end,
-    /// and lets other tasks of the thread go on.
+    /// Called when the guest computes and an epoch has ended: looks what it has computed, ends it when it must end, and lets other tasks of the
+    /// thread go on.
     pub fn on_epoch(mut store: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
         let host = store.data_mut();
-        host.cpu_used += crate::engine::TICK.as_millis() as u64;
         let allowed = host.function().limits.cpu;
-        if host.cpu_used > allowed {
+        if host.session.computed.look(TICK) > Duration::from_millis(allowed) {
             host.session.breach(Error::limit("run guest", "cpu", allowed, "more milliseconds of computing"));
         }
         let ended = host.session.is_breached() || host.session.control.stop_reason().is_some();

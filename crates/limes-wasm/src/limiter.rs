@@ -23,7 +23,11 @@ impl Budget {
         Self { name, allowed, used: 0, refused: None }
     }
 
-    fn grow(&mut self, current: usize, desired: usize) -> bool {
+    /// Growth beyond `maximum`, which the guest's own code has set, fails whatever is said here, and takes nothing.
+    fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return false;
+        }
         let wanted = self.used.saturating_add(desired.saturating_sub(current) as u64);
         if wanted > self.allowed {
             self.refused.get_or_insert(wanted);
@@ -54,12 +58,12 @@ impl Limiter {
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.memory.grow(current, desired))
+    fn memory_growing(&mut self, now: usize, then: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.memory.grow(now, then, maximum))
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.tables.grow(current, desired))
+    fn table_growing(&mut self, now: usize, then: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.tables.grow(now, then, maximum))
     }
 
     fn instances(&self) -> usize {
@@ -87,5 +91,15 @@ mod tests {
         assert!(limiter.breach().is_none());
         assert!(!limiter.memory_growing(60, 61, None).unwrap());
         assert!(limiter.breach().unwrap().to_string().contains("memory is 100, the function asked for 101"));
+    }
+
+    #[test]
+    fn what_a_memory_may_not_grow_to_takes_nothing() {
+        let mut limiter = Limiter::new(&Limits { memory: 100, ..Limits::default() });
+        for _ in 0..3 {
+            assert!(!limiter.memory_growing(0, 60, Some(50)).unwrap());
+        }
+        assert!(limiter.memory_growing(0, 100, Some(100)).unwrap());
+        assert!(limiter.breach().is_none());
     }
 }

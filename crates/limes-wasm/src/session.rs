@@ -4,10 +4,11 @@ use crate::response::GuestBody;
 use futures_util::task::AtomicWaker;
 use limes_core::{Control, Error, ErrorKind, LogStream, Phase, Result};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use rustix::time::{ClockId, clock_gettime};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// State outside the store: the guest's host functions write it, the driver and the response read it.
 pub(crate) struct Session {
@@ -18,6 +19,9 @@ pub(crate) struct Session {
     failing: AtomicBool,
     /// When the guest's code began.
     begun: OnceLock<Instant>,
+    pub computed: Computed,
+    /// Bytes of bodies that the guest wrote and nobody has read: the host has them, of all bodies together no more than the limit `memory`.
+    pub unread: AtomicU64,
     /// Whether the guest, or else its body, has come to its end without failing.
     half_ended: AtomicBool,
     /// Who waits for the failure of a guest that is failing.
@@ -31,6 +35,53 @@ struct State {
     denied: Option<Denial>,
     head: Option<Head>,
     failure: Option<Error>,
+}
+
+/// The processor's time that a guest has taken, by the clock of the thread that polls it.
+///
+/// Most guests end when they are polled first, within an epoch, and are not measured: reading that clock costs as much as all else that is
+/// measured of a call.
+#[derive(Default)]
+pub(crate) struct Computed {
+    /// Nanoseconds, until `since`.
+    sum: AtomicU64,
+    /// What the thread's clock said when it was counted last, in nanoseconds; 0 while the guest is not polled, and when it is polled first.
+    since: AtomicU64,
+}
+
+impl Computed {
+    /// The guest is polled again.
+    pub fn resume(&self) {
+        self.since.store(thread_time(), Ordering::Relaxed);
+    }
+
+    /// The guest waits.
+    pub fn pause(&self) {
+        if self.since.load(Ordering::Relaxed) > 0 {
+            self.count(0);
+            self.since.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// All until now, of a guest that is polled. `unmeasured` is what counts for the time before the first of these looks.
+    pub fn look(&self, unmeasured: Duration) -> Duration {
+        Duration::from_nanos(self.count(unmeasured.as_nanos() as u64))
+    }
+
+    fn count(&self, unmeasured: u64) -> u64 {
+        let now = thread_time();
+        let passed = match self.since.swap(now, Ordering::Relaxed) {
+            0 => unmeasured,
+            since => now.saturating_sub(since),
+        };
+        self.sum.fetch_add(passed, Ordering::Relaxed) + passed
+    }
+}
+
+/// Nanoseconds that this thread has computed.
+fn thread_time() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// Something the guest asked for and was not granted.
@@ -50,6 +101,8 @@ impl Session {
             breached: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             begun: OnceLock::new(),
+            computed: Computed::default(),
+            unread: AtomicU64::new(0),
             half_ended: AtomicBool::new(false),
             waiting: AtomicWaker::new(),
             state: Mutex::default(),

@@ -2,6 +2,7 @@
 
 mod contract;
 mod digest;
+mod inlined;
 mod inspect;
 mod interface;
 mod module;

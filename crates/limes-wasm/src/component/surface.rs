@@ -1,3 +1,4 @@
+use super::inlined;
 use super::interface::{Interface, Wasi};
 use super::source::invalid;
 use limes_core::Result;
@@ -43,6 +44,7 @@ impl Surface {
             Ok(types) => (types, false),
             Err(_) => (validate(features()).map_err(failed)?, true),
         };
+        inlined::check(component)?;
         let (imports, exports, core_modules) = (Vec::new(), Vec::new(), Vec::new());
         let mut surface = Self {
             types,

@@ -456,3 +456,50 @@ fn a_component_says_whether_it_may_have_several_memories() {
     assert!(has_several(&nested("(core module $m (memory 1)) (core instance (instantiate $m))")));
     assert!(!has_several(&nested("")), "types around an export, as generators write them");
 }
+
+/// A component that makes `each` instances of one that makes `each` of another, and so on, `depth` of them.
+fn instances_of_instances(each: usize, depth: usize) -> String {
+    let mut inner = "(core module $m) (core instance (instantiate $m))".to_owned();
+    for _ in 0..depth {
+        inner = format!("(component $c {inner}) {}", "(instance (instantiate $c))".repeat(each));
+    }
+    inner
+}
+
+fn with_inside(inner: &str) -> Result<Component> {
+    read(run().replacen("(component", &format!("(component {inner}"), 1).as_bytes())
+}
+
+#[test]
+fn instances_inside_are_counted_before_they_are_made() {
+    for (each, depth) in [(20, 2), (1, 90), (900, 1)] {
+        assert!(with_inside(&instances_of_instances(each, depth)).is_ok(), "{each}, {depth}");
+    }
+    for (each, depth) in [(900, 3), (2, 60), (90, 40)] {
+        let error = with_inside(&instances_of_instances(each, depth)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadComponent, "{error}");
+    }
+}
+
+#[test]
+fn instances_of_what_is_defined_outside_are_counted_too() {
+    let make = |name: &str| format!("(instance (instantiate ${name}))").repeat(900);
+    let aliased = format!(
+        "(component $a
+            (component $c (core module $m) {})
+            (component $b (alias outer $a $c (component $o)) (export $p \"o\" (component $o)) {} {})
+            {})
+        (instance (instantiate $a))",
+        "(core instance (instantiate $m))".repeat(900),
+        make("o"),
+        make("p"),
+        make("b")
+    );
+    let imported = "(component $c
+            (component $i (import \"x\" (component $x)) (instance (instantiate $x)))
+            (component $d)
+            (instance (instantiate $i (with \"x\" (component $d)))))";
+    for inner in [&aliased, imported] {
+        assert_eq!(with_inside(inner).unwrap_err().kind(), ErrorKind::BadComponent, "{inner}");
+    }
+}

@@ -22,8 +22,8 @@ pub(crate) struct OutgoingBody {
 
 impl OutgoingBody {
     /// A body of `length` bytes, or of any length, and its other end.
-    pub fn new(context: StreamContext, length: Option<u64>) -> (Self, Reader) {
-        let (writer, reader) = pipe(context, length);
+    pub fn new(host: &Host, context: StreamContext, length: Option<u64>) -> (Self, Reader) {
+        let (writer, reader) = pipe(host, context, length);
         (Self { context, writer, taken: false }, reader)
     }
 
@@ -81,15 +81,15 @@ pub(super) fn define(types: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<(
         |mut store: StoreContextMut<'_, Host>,
          (this,): (Resource<HostOutgoingRequest>,)|
          -> Answer<Result<Resource<OutgoingBody>, ()>> {
-            let table = store.data_mut().table();
-            let request = table.get_mut(&this)?;
+            let host = store.data_mut();
+            let request = host.table().get(&this)?;
             if request.body.is_some() {
                 return Ok((Err(()),));
             }
             let Ok(length) = content_length(&request.headers) else { return Ok((Err(()),)) };
-            let (body, reader) = OutgoingBody::new(StreamContext::Request, length);
-            request.body = Some(reader.boxed_unsync());
-            Ok((Ok(table.push(body)?),))
+            let (body, reader) = OutgoingBody::new(host, StreamContext::Request, length);
+            host.table().get_mut(&this)?.body = Some(reader.boxed_unsync());
+            Ok((Ok(host.table().push(body)?),))
         },
     )
 }

@@ -1,12 +1,16 @@
 //! The way of a body's bytes from the guest to whoever reads them: bounded, in memory, one lock.
 
-use bytes::Bytes;
+use crate::host::Host;
+use crate::session::Session;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
+use limes_core::Error;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use wasmtime::format_err;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
@@ -16,7 +20,13 @@ use wasmtime_wasi_http::p2::body::StreamContext;
 /// Bytes that may wait to be read; a guest with more to write waits.
 const CAPACITY: usize = 1 << 20;
 
+/// Pieces in which they wait; what a guest writes in more, of a few bytes each, is joined.
+const PIECES: usize = 32;
+
 struct State {
+    session: Arc<Session>,
+    /// Bytes that may wait in all bodies of the call.
+    most: u64,
     context: StreamContext,
     /// Bytes that were announced.
     length: Option<u64>,
@@ -42,8 +52,10 @@ enum End {
 type Shared = Arc<Mutex<State>>;
 
 /// Makes a pipe for a body of `length` bytes, or of any length.
-pub(super) fn pipe(context: StreamContext, length: Option<u64>) -> (Writer, Reader) {
+pub(super) fn pipe(host: &Host, context: StreamContext, length: Option<u64>) -> (Writer, Reader) {
     let shared = Arc::new(Mutex::new(State {
+        session: host.session.clone(),
+        most: host.function().limits.memory,
         context,
         length,
         written: 0,
@@ -55,6 +67,39 @@ pub(super) fn pipe(context: StreamContext, length: Option<u64>) -> (Writer, Read
         writer: None,
     }));
     (Writer(shared.clone()), Reader(shared))
+}
+
+impl State {
+    /// Puts bytes in line.
+    ///
+    /// # Errors
+    /// All bodies of the call together have too many.
+    fn push(&mut self, bytes: Bytes) -> Result<(), Error> {
+        let added = bytes.len() as u64;
+        let all = self.session.unread.fetch_add(added, Ordering::Relaxed) + added;
+        self.waiting += bytes.len();
+        let joins = self.chunks.len() >= PIECES;
+        match self.chunks.back_mut() {
+            Some(last) if joins => {
+                let mut joined = BytesMut::from(std::mem::take(last));
+                joined.extend_from_slice(&bytes);
+                *last = joined.freeze();
+            }
+            _ => self.chunks.push_back(bytes),
+        }
+        if all > self.most {
+            return Err(Error::limit("run guest", "memory", self.most, format!("{all} bytes of bodies")));
+        }
+        Ok(())
+    }
+
+    /// Takes the first of them.
+    fn pop(&mut self) -> Option<Bytes> {
+        let chunk = self.chunks.pop_front()?;
+        self.waiting -= chunk.len();
+        self.session.unread.fetch_sub(chunk.len() as u64, Ordering::Relaxed);
+        Some(chunk)
+    }
 }
 
 /// Sets how the body ends, once, and tells the reader.
@@ -74,7 +119,8 @@ fn release(state: MutexGuard<'_, State>, waiting: Option<Waker>) {
     }
 }
 
-/// What the resource of the body holds. A guest that leaves without a word has ended its body where it stands.
+/// What the resource of the body holds. A guest that leaves without a word has ended its body where it stands; that is its end if no more was
+/// announced.
 pub(super) struct Writer(Shared);
 
 impl Writer {
@@ -90,12 +136,9 @@ impl Writer {
     pub fn finish(&self, trailers: Option<http::HeaderMap>) -> Result<(), u64> {
         let state = self.0.lock();
         let written = state.written;
-        if state.length.is_some_and(|length| length != written) {
-            end(state, End::Broken);
-            return Err(written);
-        }
-        end(state, End::Finished(trailers));
-        Ok(())
+        let whole = state.length.is_none_or(|length| length == written);
+        end(state, if whole { End::Finished(trailers) } else { End::Broken });
+        if whole { Ok(()) } else { Err(written) }
     }
 
     /// Ends the body as one that is not whole.
@@ -106,7 +149,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        end(self.0.lock(), End::Finished(None));
+        let _ = self.finish(None);
     }
 }
 
@@ -130,8 +173,11 @@ impl OutputStream for Stream {
         if bytes.is_empty() {
             return Ok(());
         }
-        state.waiting += bytes.len();
-        state.chunks.push_back(bytes);
+        if let Err(error) = state.push(bytes) {
+            let trap = format_err!("{error}");
+            state.session.breach(error);
+            return Err(StreamError::Trap(trap));
+        }
         let reader = state.reader.take();
         release(state, reader);
         Ok(())
@@ -174,8 +220,7 @@ impl Body for Reader {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         let mut state = self.0.lock();
-        if let Some(chunk) = state.chunks.pop_front() {
-            state.waiting -= chunk.len();
+        if let Some(chunk) = state.pop() {
             let writer = state.writer.take();
             release(state, writer);
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
@@ -197,7 +242,7 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.reader_gone = true;
-        state.chunks.clear();
+        while state.pop().is_some() {}
         let writer = state.writer.take();
         release(state, writer);
     }

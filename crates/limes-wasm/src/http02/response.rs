@@ -97,15 +97,15 @@ fn define_outgoing(types: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
         |mut store: StoreContextMut<'_, Host>,
          (this,): (Resource<OutgoingResponse>,)|
          -> Answer<Result<Resource<OutgoingBody>, ()>> {
-            let table = store.data_mut().table();
-            let response = table.get_mut(&this)?;
+            let host = store.data_mut();
+            let response = host.table().get(&this)?;
             if response.body.is_some() {
                 return Ok((Err(()),));
             }
             let Ok(length) = body::content_length(&response.headers) else { return Ok((Err(()),)) };
-            let (body, reader) = OutgoingBody::new(StreamContext::Response, length);
-            response.body = Some(reader);
-            Ok((Ok(table.push(body)?),))
+            let (body, reader) = OutgoingBody::new(host, StreamContext::Response, length);
+            host.table().get_mut(&this)?.body = Some(reader);
+            Ok((Ok(host.table().push(body)?),))
         },
     )
 }

@@ -45,7 +45,9 @@ enum Later {
 
 fn write_at_once(stream: &mut DynOutputStream, contents: Vec<u8>) -> Result<(), Later> {
     let contents = Bytes::from(contents);
-    if stream.check_write().map_err(Later::Failed)? < contents.len() {
+    // One without room may not be written to, not even nothing.
+    let room = stream.check_write().map_err(Later::Failed)?;
+    if room == 0 || room < contents.len() {
         return Err(Later::Waits(contents));
     }
     stream.write(contents).map_err(Later::Failed)?;
