@@ -276,6 +276,14 @@ def test_names_are_looked_up_only_when_granted(runtime: Runtime) -> None:
         assert net.run("dns localhost").output.startswith("error: ")
 
 
+def test_what_came_over_http_is_given_back_when_the_guest_lets_go_of_it(
+    runtime: Runtime, tcp_port: int
+) -> None:
+    fetches = runtime.load(guest_path("http_fetches"), http=[f"127.0.0.1:{tcp_port}"], handles=20)
+    response = fetches.http("GET", f"/?host=127.0.0.1:{tcp_port}&times=50")
+    assert (response.status, response.body) == (200, b"100")
+
+
 HTTP_CLIENTS = pytest.mark.parametrize("client", ["http_client", "http3_client"])
 
 

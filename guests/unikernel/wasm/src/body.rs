@@ -93,6 +93,14 @@ impl Source {
     pub fn rest(&self) -> Option<u32> {
         self.rest
     }
+
+    /// Gives the host's stream back: nobody reads on.
+    pub fn give_up(&mut self) -> wasmtime::Result<()> {
+        match core::mem::take(self).rest {
+            Some(stream) => ask::drop_handle(stream),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Names and values in their order.

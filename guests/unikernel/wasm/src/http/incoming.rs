@@ -122,10 +122,7 @@ impl types::HostIncomingResponse for Host {
 
     fn drop(&mut self, response: Resource<IncomingResponse>) -> wasmtime::Result<()> {
         let response = self.table.delete(response)?;
-        match response.body.and_then(|body| body.get().rest()) {
-            Some(stream) => ask::drop_handle(stream),
-            None => Ok(()),
-        }
+        response.body.map_or(Ok(()), |body| body.get().give_up())
     }
 }
 
@@ -148,8 +145,7 @@ impl types::HostIncomingBody for Host {
     }
 
     fn drop(&mut self, body: Resource<IncomingBody>) -> wasmtime::Result<()> {
-        self.table.delete(body)?;
-        Ok(())
+        self.table.delete(body)?.source.get().give_up()
     }
 }
 
@@ -182,8 +178,7 @@ impl types::HostFutureTrailers for Host {
     }
 
     fn drop(&mut self, trailers: Resource<FutureTrailers>) -> wasmtime::Result<()> {
-        self.table.delete(trailers)?;
-        Ok(())
+        self.table.delete(trailers)?.source.get().give_up()
     }
 }
 
