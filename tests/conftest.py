@@ -16,6 +16,10 @@ import pytest
 
 from limes import Runtime
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As a shell has it that runs the tests in its background; what they start would not hear Ctrl-C either.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 GUESTS = Path(__file__).resolve().parents[1] / "guests"
 DEADLINE = 30.0
 """Seconds after which an event that a test waits for counts as never coming."""
