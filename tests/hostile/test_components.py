@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 from tests.conftest import guest_path
 
-from limes import BadComponent, GuestTrap, LimesError, Runtime, UnsupportedContract
+from limes import BadComponent, GuestTrap, LimesError, LimitExceeded, Runtime, UnsupportedContract
 
 SEED = 20_240_601
 TRAPS = """(component
@@ -99,3 +99,18 @@ def test_instances_of_instances_are_counted(runtime: Runtime) -> None:
         inner = f"(component $c {inner}) " + "(instance (instantiate $c))" * 500
     with pytest.raises(BadComponent, match="instances"):
         runtime.load(TRAPS.replace("(component", f"(component {inner}", 1).encode())
+
+
+def test_handles_of_its_own_types_count_as_well(runtime: Runtime) -> None:
+    makes = TRAPS.replace("(component", "(component (type $own (resource (rep i32)))", 1)
+    makes = makes.replace(
+        "(core module $m",
+        '(core func $new (canon resource.new $own)) (core module $m (import "" "new" (func $new (param i32) (result i32)))',
+        1,
+    )
+    makes = makes.replace("unreachable", "(loop (drop (call $new (i32.const 1))) (br 0)) unreachable")
+    makes = makes.replace(
+        "(instantiate $m)", '(instantiate $m (with "" (instance (export "new" (func $new)))))'
+    )
+    with pytest.raises(LimitExceeded, match="handles"):
+        runtime.load(makes.encode(), handles=20).run()
