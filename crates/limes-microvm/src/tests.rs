@@ -51,6 +51,15 @@ impl Guest {
         }
     }
 
+    /// Begins to answer, and sends all of its body that it may before it is told more.
+    async fn fill_window(&mut self) {
+        self.say(ToHost::Head(Ok(Head { status: 200, headers: Vec::new() }))).await;
+        let chunk = vec![b'x'; MAX_CHUNK];
+        for _ in 0..WINDOW / MAX_CHUNK as u64 {
+            self.say(ToHost::Chunk(&chunk)).await;
+        }
+    }
+
     async fn returned(&mut self) {
         self.say(ToHost::Done(Outcome::Returned)).await;
     }
@@ -372,11 +381,8 @@ async fn bytes_past_the_window_are_not_kept() {
             if guest.hear().await.is_none() {
                 return;
             }
-            guest.say(ToHost::Head(Ok(Head { status: 200, headers: Vec::new() }))).await;
-            let chunk = vec![b'x'; MAX_CHUNK];
-            for _ in 0..=WINDOW / MAX_CHUNK as u64 {
-                guest.say(ToHost::Chunk(&chunk)).await;
-            }
+            guest.fill_window().await;
+            guest.say(ToHost::Chunk(&[b'x'; MAX_CHUNK])).await;
             assert!(guest.hear().await.is_none());
             let _ = ended.send(());
         }
@@ -421,11 +427,7 @@ async fn credit_lets_a_body_of_any_length_through() {
 async fn a_poll_for_the_window_is_answered_after_the_credit() {
     let answer = handle(|mut guest| async move {
         guest.hear().await;
-        guest.say(ToHost::Head(Ok(Head { status: 200, headers: Vec::new() }))).await;
-        let chunk = vec![b'x'; MAX_CHUNK];
-        for _ in 0..WINDOW / MAX_CHUNK as u64 {
-            guest.say(ToHost::Chunk(&chunk)).await;
-        }
+        guest.fill_window().await;
         guest.say(ToHost::Ask(Ask::Poll { pollables: vec![POLL_WINDOW], timeout: None })).await;
         let mut credit = 0;
         loop {
@@ -445,11 +447,7 @@ async fn a_poll_for_the_window_is_answered_after_the_credit() {
 async fn a_poll_for_the_window_that_crosses_the_credit_is_answered() {
     let answer = handle(|mut guest| async move {
         guest.hear().await;
-        guest.say(ToHost::Head(Ok(Head { status: 200, headers: Vec::new() }))).await;
-        let chunk = vec![b'x'; MAX_CHUNK];
-        for _ in 0..WINDOW / MAX_CHUNK as u64 {
-            guest.say(ToHost::Chunk(&chunk)).await;
-        }
+        guest.fill_window().await;
         let mut credit = 0;
         while credit < WINDOW {
             let Ok(ToGuest::Credit(bytes)) = ToGuest::decode(&guest.hear().await.unwrap()) else { panic!() };
